@@ -1,0 +1,21 @@
+//! The protocol of a federation: what is said between a site and the coordinator, and what it means.
+//!
+//! Pure: no clock, no sockets, no files.
+
+mod adapter;
+mod codec;
+mod plan;
+mod recipe;
+pub mod request;
+mod tensor;
+pub mod wire;
+
+pub use adapter::{
+    AdapterConfig, AdapterError, BaseShape, Factor, Factors, Target, peft_config, tensor_name,
+};
+pub use codec::{Accumulator, CodecError, Encoded, Mean, Ring};
+pub use plan::{PLAN_CONTEXT, Plan};
+pub use recipe::{
+    Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,
+};
+pub use tensor::{Tensor, TensorError, Tensors, to_f32};

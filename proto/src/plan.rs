@@ -1,0 +1,68 @@
+//! The round plan: what every site must know, and agree on, before it trains.
+//!
+//! The coordinator signs the plan's JSON with its Ed25519 key; a site acts on nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::{AdapterConfig, BaseShape, Factors};
+use crate::codec::Ring;
+use crate::recipe::PrivacyMode;
+
+/// What a signature over a plan covers in front of the plan's bytes.
+pub const PLAN_CONTEXT: &[u8] = b"chancery-plan-v1\n";
+
+/// One round, as the coordinator decided it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Plan {
+    /// The run.
+    pub run: String,
+    /// The round, from 1.
+    pub round: u32,
+    /// Rounds of the run.
+    pub rounds: u32,
+    /// Digest of the recipe's JSON.
+    pub recipe_digest: String,
+    /// Digest of the base model.
+    pub base_digest: String,
+    /// The base model's dimensions.
+    pub base_shape: BaseShape,
+    /// The adapter's rank, scale and modules.
+    pub adapter: AdapterConfig,
+    /// Digest of the adapter this round starts from.
+    pub adapter_digest: String,
+    /// The factors that train.
+    pub factors: Factors,
+    /// Who can see an update.
+    pub mode: PrivacyMode,
+    /// How an update becomes bytes.
+    pub ring: Ring,
+    /// The cohort, by pseudonym, sorted.
+    pub roster: Vec<String>,
+    /// Updates the round needs.
+    pub quorum: u32,
+}
+
+impl Plan {
+    /// The bytes that are signed and sent.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a plan; the signature is the caller's to check first.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// The message that is signed: context, then the plan's bytes.
+    pub fn signed_bytes(plan_json: &[u8]) -> Vec<u8> {
+        [PLAN_CONTEXT, plan_json].concat()
+    }
+
+    /// Names and shapes of the tensors that train, in the order of the update.
+    pub fn layout(&self) -> Vec<(String, [usize; 2])> {
+        let mut layout = self.adapter.layout(&self.base_shape);
+        layout.retain(|(name, _)| self.factors.trains_tensor(name));
+        layout
+    }
+}

@@ -1,0 +1,341 @@
+//! The recipe of a run: typed data, never code. TOML for people, JSON on the wire.
+//!
+//! Unknown fields are refused, so a misspelt setting is an error and not a default.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::adapter::{AdapterConfig, Factors};
+
+/// A documented recipe with every setting; printed by `chancery run create --print-sample`.
+pub const SAMPLE: &str = include_str!("sample.toml");
+
+/// Everything a run is made of, except the base model's and the sites' own files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The name the adapter is published under.
+    pub name: String,
+    /// One sentence for the passport.
+    #[serde(default)]
+    pub description: String,
+    /// The adapter's rank, scale and modules.
+    pub adapter: AdapterConfig,
+    /// The base model, by content.
+    pub base: Base,
+    /// Local training at every site.
+    pub training: Training,
+    /// Rounds and cohort.
+    pub federation: Federation,
+    /// How an update becomes bytes.
+    #[serde(default)]
+    pub codec: Codec,
+    /// Who may see what.
+    pub privacy: Privacy,
+}
+
+/// The base model, by content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// What `adapter_config.json` names it, as on the Hugging Face Hub.
+    pub name: String,
+    /// `sha256:...` over weights, config and tokenizer; `chancery run create --base DIR` fills it in.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+/// Local training: one optimiser run of `steps` steps per round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Optimiser steps per round.
+    pub steps: u32,
+    /// Examples per forward pass.
+    pub batch: u32,
+    /// Forward passes whose gradients are added up for one optimiser step.
+    #[serde(default = "one")]
+    pub accumulation: u32,
+    /// Peak learning rate of AdamW.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises from 0, counted over the whole run.
+    #[serde(default)]
+    pub warmup: u32,
+    /// The share of the peak the cosine ends at, counted over the whole run.
+    #[serde(default)]
+    pub final_fraction: f64,
+    /// AdamW's decoupled weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm.
+    #[serde(default = "unit")]
+    pub clip_norm: f64,
+    /// Longest sequence in tokens; longer prompts lose their beginning.
+    pub max_length: u32,
+    /// Seed of batches; every site and round derives its own.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// Rounds and cohort.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Federation {
+    /// Rounds.
+    pub rounds: u32,
+    /// Sites that must have joined before the run starts; at most this many take part.
+    pub sites: u32,
+    /// Updates a round needs to count.
+    pub quorum: u32,
+    /// Seconds after which a round closes with what it has.
+    #[serde(default = "deadline")]
+    pub deadline_seconds: u32,
+    /// Seconds without progress after which a site's task is given up.
+    #[serde(default = "lease")]
+    pub lease_seconds: u32,
+    /// Which factors train in which round.
+    #[serde(default)]
+    pub method: Method,
+}
+
+/// Which LoRA factors train in which round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Only `B`; `A` stays at its shared seeded start. The sum is exact (FFA-LoRA, ICLR 2024).
+    #[default]
+    Ffa,
+    /// `B` in odd rounds, `A` in even ones. The sum is exact (RoLoRA, NeurIPS 2025).
+    Rolora,
+    /// Both, averaged separately. Inexact: the mean of products is not the product of means (FedIT).
+    Fedit,
+}
+
+impl Method {
+    /// The factors that train in `round`, which counts from 1.
+    pub fn factors(self, round: u32) -> Factors {
+        match self {
+            Self::Ffa => Factors::B,
+            Self::Rolora if round % 2 == 1 => Factors::B,
+            Self::Rolora => Factors::A,
+            Self::Fedit => Factors::Both,
+        }
+    }
+
+    /// The name in recipes, receipts and on the passport.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ffa => "ffa",
+            Self::Rolora => "rolora",
+            Self::Fedit => "fedit",
+        }
+    }
+
+    /// Whether averaging the factors equals averaging what the adapters do.
+    pub fn is_exact(self) -> bool {
+        !matches!(self, Self::Fedit)
+    }
+}
+
+/// How an update becomes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Codec {
+    /// Bits per number before the sum (4 to 24); the ring adds what the sum of all sites needs.
+    pub bits: u32,
+    /// Each element of an update is clipped to `[-clip, clip]`.
+    pub clip: f32,
+    /// Sample counts above this weigh no more than this one.
+    pub max_samples: u32,
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self { bits: 14, clip: 0.25, max_samples: 100_000 }
+    }
+}
+
+/// Who may see what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    /// The privacy mode.
+    pub mode: PrivacyMode,
+}
+
+/// Who can see one site's update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrivacyMode {
+    /// The coordinator can.
+    Trusted,
+    /// Nobody can.
+    Masked,
+}
+
+impl PrivacyMode {
+    /// The name in recipes, receipts and on the passport.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Masked => "masked",
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+fn unit() -> f64 {
+    1.0
+}
+fn deadline() -> u32 {
+    3600
+}
+fn lease() -> u32 {
+    120
+}
+
+impl Recipe {
+    /// Reads a recipe and checks that its numbers make sense together.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text).map_err(|e| RecipeError::Toml(e.to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Reads a recipe from its wire form.
+    pub fn from_json(text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self =
+            serde_json::from_str(text).map_err(|e| RecipeError::Toml(e.to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// The wire form; also what the recipe's digest is computed over.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Refuses settings that cannot work.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let name_ok = !self.name.is_empty()
+            && self.name.len() <= 64
+            && self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        must(name_ok, "name", "lower-case letters, digits and '-', at most 64 of them")?;
+        must((1..=1024).contains(&self.adapter.rank), "adapter.rank", "1 to 1024")?;
+        must(
+            self.adapter.alpha > 0.0 && self.adapter.alpha.is_finite(),
+            "adapter.alpha",
+            "above 0",
+        )?;
+        must(!self.adapter.targets.is_empty(), "adapter.targets", "at least one module")?;
+        let mut targets = self.adapter.targets.clone();
+        targets.sort();
+        targets.dedup();
+        must(targets.len() == self.adapter.targets.len(), "adapter.targets", "each module once")?;
+        let training = &self.training;
+        must((1..=1_000_000).contains(&training.steps), "training.steps", "1 to 1,000,000")?;
+        must((1..=4096).contains(&training.batch), "training.batch", "1 to 4096")?;
+        must((1..=4096).contains(&training.accumulation), "training.accumulation", "1 to 4096")?;
+        must(
+            training.learning_rate > 0.0 && training.learning_rate <= 1.0,
+            "training.learning_rate",
+            "above 0 and at most 1",
+        )?;
+        must((0.0..=1.0).contains(&training.final_fraction), "training.final_fraction", "0 to 1")?;
+        must((0.0..=1.0).contains(&training.weight_decay), "training.weight_decay", "0 to 1")?;
+        must(
+            training.clip_norm > 0.0 && training.clip_norm.is_finite(),
+            "training.clip_norm",
+            "above 0",
+        )?;
+        must((2..=131_072).contains(&training.max_length), "training.max_length", "2 to 131072")?;
+        let federation = &self.federation;
+        must((1..=100_000).contains(&federation.rounds), "federation.rounds", "1 to 100,000")?;
+        must((1..=1024).contains(&federation.sites), "federation.sites", "1 to 1024")?;
+        must(
+            (1..=federation.sites).contains(&federation.quorum),
+            "federation.quorum",
+            "at least 1 and at most federation.sites",
+        )?;
+        must(federation.deadline_seconds >= 1, "federation.deadline_seconds", "at least 1")?;
+        must(federation.lease_seconds >= 1, "federation.lease_seconds", "at least 1")?;
+        must((4..=20).contains(&self.codec.bits), "codec.bits", "4 to 20")?;
+        must(self.codec.clip > 0.0 && self.codec.clip.is_finite(), "codec.clip", "above 0")?;
+        must(self.codec.max_samples >= 1, "codec.max_samples", "at least 1")?;
+        if self.privacy.mode == PrivacyMode::Masked {
+            return Err(RecipeError::MaskedUnavailable);
+        }
+        Ok(())
+    }
+}
+
+fn must(ok: bool, field: &'static str, allowed: &'static str) -> Result<(), RecipeError> {
+    if ok { Ok(()) } else { Err(RecipeError::Value { field, allowed }) }
+}
+
+/// Why a recipe was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RecipeError {
+    /// Not the recipe's shape.
+    #[error(
+        "the recipe cannot be read: {0}\n  fix:  compare with: chancery run create --print-sample"
+    )]
+    Toml(String),
+    /// A value out of its range.
+    #[error("recipe: {field} must be {allowed}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A privacy mode this version cannot keep.
+    #[error(
+        "privacy.mode = \"masked\" is not available in this version: it has no secure aggregation, and the coordinator would see every update\n  fix:  write mode = \"trusted\" if every site agrees that the coordinator may see its update"
+    )]
+    MaskedUnavailable,
+}
+
+impl RecipeError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Toml(_) => "CH1101",
+            Self::Value { .. } => "CH1102",
+            Self::MaskedUnavailable => "CH1103",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_is_a_valid_recipe_and_survives_the_wire() {
+        let recipe = Recipe::from_toml(SAMPLE).unwrap();
+        assert_eq!(Recipe::from_json(&recipe.to_json()).unwrap(), recipe);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_by_name() {
+        let text = SAMPLE.replace("rounds =", "rouns = 3\nrounds =");
+        let error = Recipe::from_toml(&text).unwrap_err();
+        assert_eq!(error.code(), "CH1101");
+        assert!(error.to_string().contains("rouns"), "{error}");
+    }
+
+    #[test]
+    fn masked_is_refused_rather_than_run_in_the_clear() {
+        let text = SAMPLE.replace("mode = \"trusted\"", "mode = \"masked\"");
+        assert_eq!(Recipe::from_toml(&text).unwrap_err(), RecipeError::MaskedUnavailable);
+    }
+
+    #[test]
+    fn quorum_above_the_cohort_is_refused() {
+        let text = SAMPLE.replace("quorum = 2", "quorum = 4");
+        assert_eq!(Recipe::from_toml(&text).unwrap_err().code(), "CH1102");
+    }
+}
