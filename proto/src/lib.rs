@@ -7,7 +7,9 @@ mod codec;
 mod plan;
 mod recipe;
 pub mod request;
+mod signed;
 mod tensor;
+mod token;
 pub mod wire;
 
 pub use adapter::{
@@ -18,4 +20,6 @@ pub use plan::{PLAN_CONTEXT, Plan};
 pub use recipe::{
     Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,
 };
+pub use signed::{Caller, Signed};
 pub use tensor::{Tensor, TensorError, Tensors, to_f32};
+pub use token::{JoinToken, TOKEN_SECRET, TokenError};
