@@ -32,6 +32,57 @@ pub struct BaseShape {
     pub head_dim: usize,
 }
 
+impl BaseShape {
+    /// Reads the dimensions from the text of a Hugging Face `config.json`.
+    pub fn from_hf_config(text: &str) -> Result<Self, AdapterError> {
+        #[derive(Deserialize)]
+        struct HfConfig {
+            hidden_size: usize,
+            intermediate_size: usize,
+            num_hidden_layers: usize,
+            num_attention_heads: usize,
+            num_key_value_heads: Option<usize>,
+            head_dim: Option<usize>,
+        }
+        let hf: HfConfig =
+            serde_json::from_str(text).map_err(|e| AdapterError::Config(e.to_string()))?;
+        let head_dim = match hf.head_dim {
+            Some(head_dim) => head_dim,
+            None => hf.hidden_size.checked_div(hf.num_attention_heads).unwrap_or(0),
+        };
+        let shape = Self {
+            hidden_size: hf.hidden_size,
+            intermediate_size: hf.intermediate_size,
+            num_hidden_layers: hf.num_hidden_layers,
+            num_attention_heads: hf.num_attention_heads,
+            num_key_value_heads: hf.num_key_value_heads.unwrap_or(hf.num_attention_heads),
+            head_dim,
+        };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// Refuses dimensions that no model has, whoever sent them.
+    pub fn check(&self) -> Result<(), AdapterError> {
+        let ok = [
+            (self.hidden_size, 1 << 20),
+            (self.intermediate_size, 1 << 22),
+            (self.num_hidden_layers, 1 << 12),
+            (self.num_attention_heads, 1 << 12),
+            (self.num_key_value_heads, 1 << 12),
+            (self.head_dim, 1 << 14),
+        ]
+        .into_iter()
+        .all(|(n, most)| (1..=most).contains(&n));
+        let grouped = self.num_attention_heads.checked_rem(self.num_key_value_heads) == Some(0);
+        if ok && grouped {
+            Ok(())
+        } else {
+            Err(AdapterError::Config("its dimensions are out of range".to_owned()))
+        }
+    }
+}
+
 /// A linear module of a Llama decoder layer that can carry an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -265,6 +316,9 @@ pub enum AdapterError {
         /// The name that was given.
         name: String,
     },
+    /// Not a Llama-architecture `config.json`.
+    #[error("config.json does not describe a Llama-architecture model: {0}")]
+    Config(String),
     /// The tensors are not those of this adapter.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -1,0 +1,105 @@
+//! A task that a site has checked: signed by the coordinator, true to its recipe, allowed here.
+
+use chancery_proto::{BaseShape, Encoded, Plan, Recipe, Tensors, wire};
+use chancery_provenance::Digest;
+
+use crate::error::Error;
+use crate::home::Home;
+use crate::trainer::TrainJob;
+
+/// One round's work at this site.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) lease: String,
+    pub(crate) plan: Plan,
+    pub(crate) plan_digest: Digest,
+    pub(crate) recipe: Recipe,
+}
+
+impl Assignment {
+    /// Accepts a task or says why not. Nothing of it is used before the signature is checked.
+    pub(crate) fn check(
+        home: &Home,
+        base_digest: &Digest,
+        base_shape: &BaseShape,
+        task: wire::Train,
+    ) -> Result<Self, Error> {
+        let refuse = |round: u32, why: &str| Error::Plan { round, why: why.to_owned() };
+        let signed = Plan::signed_bytes(&task.plan);
+        home.coordinator_key()
+            .verify(&signed, &task.plan_signature)
+            .map_err(|_| refuse(0, "it is not signed by the coordinator this site has joined"))?;
+        let plan = Plan::from_json(&task.plan).map_err(|e| refuse(0, &e.to_string()))?;
+        let round = plan.round;
+        if Digest::of(&task.recipe).to_string() != plan.recipe_digest {
+            return Err(refuse(round, "its recipe is not the one the plan names"));
+        }
+        let text = std::str::from_utf8(&task.recipe).map_err(|e| refuse(round, &e.to_string()))?;
+        let recipe = Recipe::from_json(text).map_err(|e| refuse(round, &e.to_string()))?;
+        if plan.base_digest != base_digest.to_string() {
+            return Err(refuse(round, "it is for another base model than the one at this site"));
+        }
+        if plan.base_shape != *base_shape {
+            return Err(refuse(round, "it gives the base model other dimensions"));
+        }
+        if plan.adapter != recipe.adapter || plan.mode != recipe.privacy.mode {
+            return Err(refuse(round, "its adapter or privacy mode is not the recipe's"));
+        }
+        if plan.factors != recipe.federation.method.factors(round) {
+            return Err(refuse(round, "it trains other factors than the recipe's method"));
+        }
+        let ring = &plan.ring;
+        ring.check_parameters()?;
+        if ring.clip != recipe.codec.clip || ring.quantisation_bits != recipe.codec.bits {
+            return Err(refuse(round, "its codec is not the recipe's"));
+        }
+        home.policy()?.check(&recipe, round)?;
+        Ok(Self { lease: task.lease, plan_digest: Digest::of(&task.plan), plan, recipe })
+    }
+
+    /// The adapter that the run starts from.
+    pub(crate) fn initial_adapter(&self) -> Result<Tensors, Error> {
+        Ok(self.plan.adapter.initial(&self.plan.base_shape, self.recipe.training.seed)?)
+    }
+
+    /// What the trainer is asked to do. A site's batches follow from the recipe's seed and its name.
+    pub(crate) fn job(&self, site: &str) -> TrainJob {
+        let seed = self.seed("batches", site);
+        let [a, b, c, d, e, f, g, h, ..] = seed;
+        TrainJob {
+            adapter: self.plan.adapter.clone(),
+            factors: self.plan.factors,
+            training: self.recipe.training.clone(),
+            round: self.plan.round,
+            rounds: self.plan.rounds,
+            site_seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        }
+    }
+
+    /// The change of the factors that trained, as the bytes that leave the site.
+    pub(crate) fn encode(
+        &self,
+        before: &Tensors,
+        after: &Tensors,
+        samples: u64,
+        site: &str,
+    ) -> Result<Encoded, Error> {
+        before.same_layout(after)?;
+        let mut delta = Vec::new();
+        for (name, _) in self.plan.layout() {
+            let (Some(old), Some(new)) = (before.get(&name), after.get(&name)) else {
+                let why = format!("it names a tensor this adapter lacks: {name}");
+                return Err(Error::Plan { round: self.plan.round, why });
+            };
+            delta.extend(new.data().iter().zip(old.data()).map(|(new, old)| new - old));
+        }
+        Ok(self.plan.ring.encode(&delta, samples, self.seed("rounding", site))?)
+    }
+
+    /// Seeds are public and repeatable: they decide batches and rounding, and protect nothing.
+    fn seed(&self, purpose: &str, site: &str) -> [u8; 32] {
+        let (seed, round) = (self.recipe.training.seed, self.plan.round);
+        let text = format!("chancery-seed-v1\n{purpose}\n{seed}\n{site}\n{round}");
+        *Digest::of(text.as_bytes()).as_bytes()
+    }
+}
