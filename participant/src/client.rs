@@ -114,7 +114,7 @@ impl Client {
         persist(|| async {
             let mut client = self.participant.clone();
             client
-                .submit_evaluation(*evaluation)
+                .submit_evaluation(evaluation.clone())
                 .await
                 .map(tonic::Response::into_inner)
                 .map_err(|status| refused("the evaluation", status))

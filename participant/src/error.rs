@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The site has not joined a federation.
-    #[error("{} is not the home of a joined site\n  fix:  chancery participant join https://coordinator:port --token TOKEN --home {}", home.display(), home.display())]
+    #[error("{0} is not the home of a joined site\n  fix:  chancery participant join https://coordinator:port --token TOKEN --home {0}", home.display())]
     NotJoined {
         /// Where it was looked for.
         home: PathBuf,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use chancery_proto::JoinToken;
 use chancery_proto::wire::EnrolRequest;
 use chancery_proto::wire::enrolment_client::EnrolmentClient;
-use chancery_provenance::{Algorithm, Digest, PublicKey, SigningKey};
+use chancery_provenance::{Algorithm, Digest, PublicKey, SigningKey, pem};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -68,28 +68,13 @@ fn certificate_request(key: &SigningKey) -> Result<Vec<u8>, Error> {
     let bad = |e: rcgen::Error| Error::Certificate(e.to_string());
     let der = key.pkcs8_der();
     let pair = KeyPair::from_pkcs8_der_and_sign_algo(
-        &PrivatePkcs8KeyDer::from(der.as_slice()),
+        &PrivatePkcs8KeyDer::from(der),
         &rcgen::PKCS_ED25519,
     )
     .map_err(bad)?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "chancery participant");
     Ok(params.serialize_request(&pair).map_err(bad)?.der().to_vec())
-}
-
-fn pem(label: &str, der: &[u8]) -> String {
-    use base64::Engine as _;
-    let body = base64::engine::general_purpose::STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = tail;
-    }
-    text.push_str(&format!("-----END {label}-----\n"));
-    text
 }
 
 /// Shakes hands once and keeps the certificate whose SHA-256 is `fingerprint`, provided that the

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chancery_proto::wire::{self, task::Work};
-use chancery_proto::{AdapterConfig, Tensors};
+use chancery_proto::Tensors;
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -162,7 +162,8 @@ impl Site {
             &self.home.site().site,
         )?;
         let bytes = bytes::Bytes::from(encoded.bytes);
-        let signed = statement::training(assignment, &self.commitment, &Digest::of(&bytes), &trained);
+        let signed =
+            statement::training(assignment, &self.commitment, &Digest::of(&bytes), &trained)?;
         let bundle = Bundle::sign(&signed, self.home.key()).map_err(key_error)?;
         let update = wire::Update {
             run: plan.run.clone(),
@@ -209,10 +210,20 @@ impl Site {
         let data = Arc::clone(&self.held_out);
         let (scored, base) = self
             .at_work(assignment, observer, move |trainer, progress| {
-                let alive = &mut |step: u32| {
-                    progress(Progress { step, steps: 2, loss: 0.0, tokens: 0 })
+                let mut batches = 0;
+                let mut alive = || {
+                    batches += 1;
+                    progress(Progress { step: batches, steps: 0, loss: 0.0, tokens: 0 })
                 };
-                evaluate_both(trainer, &config, &adapter, &data, max_length as usize, with_base, alive)
+                let max_length = max_length as usize;
+                let scored =
+                    trainer.evaluate(Some((&config, &adapter)), &data, max_length, &mut alive)?;
+                let base = if with_base {
+                    Some(trainer.evaluate(None, &data, max_length, &mut alive)?)
+                } else {
+                    None
+                };
+                Ok((scored, base))
             })
             .await?;
         let evaluation = wire::Evaluation {
@@ -329,23 +340,6 @@ impl Site {
             other => Ok(other?),
         }
     }
-}
-
-fn evaluate_both(
-    trainer: &mut dyn Trainer,
-    config: &AdapterConfig,
-    adapter: &Tensors,
-    data: &Dataset,
-    max_length: usize,
-    with_base: bool,
-    alive: &mut dyn FnMut(u32) -> Flow,
-) -> Result<(Evaluation, Option<Evaluation>), TrainError> {
-    let scored = trainer.evaluate(Some((config, adapter)), data, max_length)?;
-    if alive(1) == Flow::Stop {
-        return Err(TrainError::Stopped);
-    }
-    let base = if with_base { Some(trainer.evaluate(None, data, max_length)?) } else { None };
-    Ok((scored, base))
 }
 
 /// A refusal ends a task, not the site: the next task says what to do.

@@ -1,0 +1,337 @@
+//! One run, as a value that can be stepped: who takes part, which round is on, how it ended.
+
+use std::collections::BTreeMap;
+
+use chancery_proto::{BaseShape, Plan, Recipe, Ring};
+use chancery_provenance::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Reject;
+use crate::round::{Answer, Event, Phase, Round};
+
+/// One run with all its rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name here.
+    pub id: String,
+    /// What was submitted.
+    pub recipe: Recipe,
+    /// Of the base model.
+    pub base_shape: BaseShape,
+    /// Where it is.
+    pub state: RunState,
+    /// Sites by name.
+    pub members: BTreeMap<String, Member>,
+    /// Rounds that are over.
+    pub history: Vec<Round>,
+    /// The newest adapter.
+    pub adapter: String,
+    /// When the first round began, milliseconds since 1970.
+    pub started_at: u64,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Submitted.
+    Created,
+    /// Waiting for its sites.
+    Gathering,
+    /// In a round.
+    Running(Box<Round>),
+    /// Being published.
+    Publishing,
+    /// Done.
+    Succeeded {
+        /// What the registry made of it.
+        published: Option<Published>,
+    },
+    /// Over without an adapter.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// Ended by the operator.
+    Stopped,
+}
+
+/// A version in the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Of the release.
+    pub digest: String,
+}
+
+/// A site that takes part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name in this run.
+    pub pseudonym: String,
+    /// Its key (SPKI, PEM).
+    pub key: String,
+    /// Training examples.
+    pub samples: u64,
+    /// What it calls its task.
+    pub task: String,
+    /// Whether it knows that the run is over.
+    pub told: bool,
+}
+
+/// What a site says of itself when it asks for work.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Its name.
+    pub site: String,
+    /// Its key (SPKI, PEM).
+    pub key: String,
+    /// Training examples.
+    pub samples: u64,
+    /// What it calls its task.
+    pub task: String,
+    /// The base model it holds.
+    pub base_digest: String,
+}
+
+/// What a site is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// This run has nothing for the site.
+    Nothing(&'static str),
+    /// Train.
+    Train {
+        /// The lease.
+        lease: String,
+    },
+    /// Evaluate.
+    Evaluate {
+        /// The lease.
+        lease: String,
+        /// The adapter.
+        adapter: String,
+    },
+    /// The run is over.
+    Finished {
+        /// In a word.
+        outcome: &'static str,
+        /// Digest, or why.
+        detail: String,
+    },
+}
+
+/// The longest name a site may give its task.
+const TASK_LIMIT: usize = 64;
+
+impl Run {
+    /// A run that nobody has started.
+    pub fn new(id: String, recipe: Recipe, base_shape: BaseShape, adapter: String) -> Self {
+        Self {
+            id,
+            recipe,
+            base_shape,
+            state: RunState::Created,
+            members: BTreeMap::new(),
+            history: Vec::new(),
+            adapter,
+            started_at: 0,
+        }
+    }
+
+    /// The state in a word.
+    pub fn state(&self) -> &'static str {
+        match &self.state {
+            RunState::Created => "created",
+            RunState::Gathering => "gathering",
+            RunState::Running(_) => "running",
+            RunState::Publishing => "publishing",
+            RunState::Succeeded { .. } => "succeeded",
+            RunState::Failed { .. } => "failed",
+            RunState::Stopped => "stopped",
+        }
+    }
+
+    /// Whether nothing can happen any more, except that sites are told.
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.state,
+            RunState::Succeeded { .. } | RunState::Failed { .. } | RunState::Stopped
+        )
+    }
+
+    /// Digest of the recipe's JSON.
+    pub fn recipe_digest(&self) -> String {
+        Digest::of(self.recipe.to_json().as_bytes()).to_string()
+    }
+
+    /// Lets the run begin as soon as its sites are there.
+    pub fn start(&mut self) -> Result<(), Reject> {
+        match self.state {
+            RunState::Created => self.state = RunState::Gathering,
+            RunState::Gathering | RunState::Running(_) | RunState::Publishing => {}
+            _ => {
+                let why = "create a new one";
+                return Err(Reject::State { state: self.state(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the run now.
+    pub fn stop(&mut self, at: u64) {
+        if self.is_over() {
+            return;
+        }
+        if let RunState::Running(round) = &self.state {
+            let event = Event::Stop { why: "stopped by the operator".to_owned() };
+            if let Ok(step) = round.as_ref().clone().apply(event, at) {
+                self.history.push(step.round);
+            }
+        }
+        self.state = RunState::Stopped;
+    }
+
+    /// A site asks for work; a new lease would be called `lease`.
+    pub fn poll(&mut self, caller: &Caller, lease: String, at: u64) -> Result<Reply, Reject> {
+        match &self.state {
+            RunState::Gathering => {
+                if self.recipe.base.digest.as_deref() != Some(&caller.base_digest) {
+                    return Ok(Reply::Nothing("the run is for another base model"));
+                }
+                self.admit(caller);
+                if self.members.len() < self.recipe.federation.sites as usize {
+                    return Ok(Reply::Nothing("the run waits for more sites"));
+                }
+                self.started_at = at;
+                self.next_round(at);
+                self.poll(caller, lease, at)
+            }
+            RunState::Running(round) => {
+                let Some(member) = self.members.get(&caller.site) else {
+                    return Ok(Reply::Nothing("the run has begun without this site"));
+                };
+                let event =
+                    Event::TaskRequested { site: member.pseudonym.clone(), lease };
+                let step = round.as_ref().clone().apply(event, at)?;
+                let reply = match (step.answer, &step.round.phase) {
+                    (Answer::Train(lease), _) => Reply::Train { lease },
+                    (Answer::Evaluate(lease), Phase::Evaluating { adapter, .. }) => {
+                        Reply::Evaluate { lease, adapter: adapter.clone() }
+                    }
+                    _ => Reply::Nothing("the other sites are at work"),
+                };
+                self.state = RunState::Running(Box::new(step.round));
+                Ok(reply)
+            }
+            RunState::Created | RunState::Publishing => Ok(Reply::Nothing("the run is not open")),
+            RunState::Succeeded { published } => {
+                let detail = published.as_ref().map_or(&self.adapter, |p| &p.digest).clone();
+                Ok(self.tell(&caller.site, "succeeded", detail))
+            }
+            RunState::Failed { why } => {
+                let why = why.clone();
+                Ok(self.tell(&caller.site, "failed", why))
+            }
+            RunState::Stopped => {
+                Ok(self.tell(&caller.site, "stopped", "by the operator".to_owned()))
+            }
+        }
+    }
+
+    fn tell(&mut self, site: &str, outcome: &'static str, detail: String) -> Reply {
+        match self.members.get_mut(site) {
+            Some(member) if !member.told => {
+                member.told = true;
+                Reply::Finished { outcome, detail }
+            }
+            _ => Reply::Nothing("the run is over"),
+        }
+    }
+
+    fn admit(&mut self, caller: &Caller) {
+        // Sites keep one pseudonym for a run, and have others in other runs.
+        let digest = Digest::of(format!("{}\n{}", self.id, caller.key).as_bytes());
+        let pseudonym = format!("site-{}", digest.hex().get(..8).unwrap_or_default());
+        let task: String =
+            caller.task.chars().filter(|c| !c.is_control()).take(TASK_LIMIT).collect();
+        let member = Member {
+            pseudonym,
+            key: caller.key.clone(),
+            samples: caller.samples,
+            task,
+            told: false,
+        };
+        self.members.insert(caller.site.clone(), member);
+    }
+
+    /// Begins the round after the last one.
+    fn next_round(&mut self, at: u64) {
+        let federation = &self.recipe.federation;
+        let round = self.history.len() as u32 + 1;
+        let mut roster: Vec<String> =
+            self.members.values().map(|member| member.pseudonym.clone()).collect();
+        roster.sort();
+        // The largest site weighs 1, so that no precision is lost to a cap that nobody reaches.
+        let largest = self.members.values().map(|member| member.samples).max().unwrap_or(1);
+        let cap = largest.clamp(1, u64::from(self.recipe.codec.max_samples)) as u32;
+        let codec = &self.recipe.codec;
+        let plan = Plan {
+            run: self.id.clone(),
+            round,
+            rounds: federation.rounds,
+            recipe_digest: self.recipe_digest(),
+            base_digest: self.recipe.base.digest.clone().unwrap_or_default(),
+            base_shape: self.base_shape,
+            adapter: self.recipe.adapter.clone(),
+            adapter_digest: self.adapter.clone(),
+            factors: federation.method.factors(round),
+            mode: self.recipe.privacy.mode,
+            ring: Ring::for_cohort(codec.bits, codec.clip, cap, roster.len() as u32),
+            roster,
+            quorum: federation.quorum,
+        };
+        let deadline = u64::from(federation.deadline_seconds) * 1000;
+        let lease = u64::from(federation.lease_seconds) * 1000;
+        self.state = RunState::Running(Box::new(Round::new(plan, deadline, lease, at)));
+    }
+
+    /// The running round, if it is the one that was named.
+    pub fn round(&self, number: u32) -> Result<&Round, Reject> {
+        match &self.state {
+            RunState::Running(round) if round.plan.round == number => Ok(round),
+            _ => Err(Reject::Round { found: number }),
+        }
+    }
+
+    /// Puts the running round back after a step.
+    pub fn set_round(&mut self, round: Round) {
+        self.state = RunState::Running(Box::new(round));
+    }
+
+    /// Moves on from a round whose receipt is stored, or that failed.
+    pub fn advance(&mut self, at: u64) {
+        let RunState::Running(round) = &self.state else { return };
+        let round = round.as_ref().clone();
+        match &round.phase {
+            Phase::Succeeded { adapter, .. } => {
+                self.adapter.clone_from(adapter);
+                let last = round.plan.round == round.plan.rounds;
+                self.history.push(round);
+                if last {
+                    self.state = RunState::Publishing;
+                } else {
+                    self.next_round(at);
+                }
+            }
+            Phase::Failed { why, .. } => {
+                let why = why.clone();
+                self.history.push(round);
+                self.state = RunState::Failed { why };
+            }
+            _ => {}
+        }
+    }
+}

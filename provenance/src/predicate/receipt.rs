@@ -1,0 +1,124 @@
+//! The round receipt: what the coordinator swears happened in a round.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// The predicate's type.
+pub const RECEIPT_TYPE: &str = "https://chancery.dev/round-receipt/v1";
+
+/// One round. Sites appear under pseudonyms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Receipt {
+    /// The run.
+    pub run: String,
+    /// From 1.
+    pub round: u32,
+    /// Of how many.
+    pub rounds: u32,
+    /// Of the signed round plan's JSON.
+    pub plan_digest: Digest,
+    /// Of the recipe's JSON.
+    pub recipe_digest: Digest,
+    /// Of the base model.
+    pub base_digest: Digest,
+    /// The adapter that the round started from.
+    pub adapter_before: Digest,
+    /// The adapter that came out.
+    pub adapter_after: Digest,
+    /// The factors that trained.
+    pub factors: String,
+    /// Who could see an update.
+    pub mode: String,
+    /// ffa, rolora or fedit.
+    pub method: String,
+    /// Whether averaging the factors equals averaging what they do.
+    pub exact: bool,
+    /// Bits of one number before the sum.
+    pub quantisation_bits: u32,
+    /// Bits of one number in the ring.
+    pub ring_bits: u32,
+    /// Elements were clipped to this.
+    pub clip: f32,
+    /// Updates the round needed.
+    pub quorum: u32,
+    /// The whole cohort, sorted.
+    pub roster: Vec<String>,
+    /// Whose updates are in the sum, in the order of the roster.
+    pub participants: Vec<Participation>,
+    /// Messages that did not count.
+    pub refused: Vec<Refusal>,
+    /// The largest relative error that quantisation brought to an update.
+    pub quantisation_error: f64,
+    /// Payload bytes of all sites together.
+    pub traffic: Traffic,
+    /// Figures from the sites' held-out examples.
+    pub evaluation: Vec<Evaluated>,
+    /// The receipt before this one; none for the first round.
+    pub previous: Option<Digest>,
+    /// RFC 3339.
+    pub finished_at: String,
+}
+
+/// One site's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Participation {
+    /// The site's name in this run.
+    pub pseudonym: String,
+    /// The key that signed the training statement (SPKI, PEM).
+    pub key: String,
+    /// Of the packed update.
+    pub update_digest: Digest,
+    /// Of the training statement's bundle.
+    pub statement_digest: Digest,
+}
+
+/// A message that did not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refusal {
+    /// The site's name in this run.
+    pub pseudonym: String,
+    /// The stable code.
+    pub code: String,
+    /// In words.
+    pub reason: String,
+}
+
+/// Payload bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// From the sites.
+    pub up: u64,
+    /// To the sites.
+    pub down: u64,
+}
+
+/// One site's figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Evaluated {
+    /// The site's name in this run.
+    pub pseudonym: String,
+    /// What the site calls its task.
+    pub task: String,
+    /// With the round's adapter.
+    pub adapter: Score,
+    /// Without an adapter; in the first round only.
+    pub base: Option<Score>,
+}
+
+/// Loss and accuracy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    /// Mean over completion tokens, in nats.
+    pub loss: f64,
+    /// Share of completions that are right to the last token.
+    pub accuracy: f64,
+    /// Examples.
+    pub examples: u64,
+}
