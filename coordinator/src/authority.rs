@@ -138,8 +138,7 @@ fn operator(
     now: OffsetDateTime,
 ) -> Result<PublicKey, Error> {
     let key = SigningKey::load_or_create(&dir.join("operator.key"), Algorithm::Ed25519)?;
-    let certificate =
-        client("operator", now, AUTHORITY_DAYS).signed_by(&pair(&key)?, issuer)?;
+    let certificate = client("operator", now, AUTHORITY_DAYS).signed_by(&pair(&key)?, issuer)?;
     write(&dir.join("operator.crt"), certificate.pem().as_bytes())?;
     write(&dir.join("ca.pem"), ca_pem.as_bytes())?;
     write(&dir.join("coordinator.pub"), coordinator.to_pem().as_bytes())?;

@@ -54,7 +54,9 @@ pub enum Reject {
     #[error("{0}")]
     Argument(String),
     /// A join token that does not count.
-    #[error("the join token is unknown, used or expired\n  fix:  ask the operator for a new one: chancery coordinator token NAME")]
+    #[error(
+        "the join token is unknown, used or expired\n  fix:  ask the operator for a new one: chancery coordinator token NAME"
+    )]
     Token,
     /// A caller who may not.
     #[error("{0}")]

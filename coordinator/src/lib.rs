@@ -1,1 +1,78 @@
-//! coordinator
+//! The coordinator: runs, rounds, sums, receipts. It never holds data, and what it knows survives it.
+
+mod aggregate;
+mod app;
+mod authority;
+mod blob;
+mod clock;
+mod error;
+mod grpc;
+mod publish;
+mod receipt;
+mod round;
+mod run;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+pub use app::CoordinatorConfig;
+pub use error::{Error, Reject};
+pub use publish::RegistryTarget;
+
+use app::App;
+
+/// How long to wait after an effect failed before it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A coordinator that is ready to serve.
+pub struct Coordinator(Arc<App>);
+
+impl Coordinator {
+    /// Opens its folder; makes keys, authority and database at the first start.
+    pub async fn open(config: CoordinatorConfig) -> Result<Self, Error> {
+        Ok(Self(Arc::new(App::open(config).await?)))
+    }
+
+    /// The fingerprint people compare: SHA-256 of the authority's certificate.
+    pub fn authority_fingerprint(&self) -> String {
+        let fingerprint = self.0.authority.fingerprint();
+        let pairs: Vec<String> =
+            fingerprint.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+        pairs.join(":")
+    }
+
+    /// Serves, and does what the runs ask for, until `stop`.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let app = self.0;
+        tokio::select! {
+            served = grpc::serve(Arc::clone(&app), listener, stop) => served,
+            () = drive(&app) => Ok(()),
+        }
+    }
+}
+
+/// Looks at the runs whenever something changed or a deadline is due.
+async fn drive(app: &App) {
+    let mut changes = app.changes();
+    loop {
+        changes.mark_unchanged();
+        let wait = match app.drive().await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::error!(error = %error, "an effect failed and is tried again");
+                RETRY
+            }
+        };
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}

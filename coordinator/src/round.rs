@@ -21,7 +21,7 @@ const REFUSAL_LIMIT: usize = 256;
 
 /// One round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Round {
+pub(crate) struct Round {
     /// What was decided.
     pub plan: Plan,
     /// Where it is.
@@ -41,7 +41,7 @@ pub struct Round {
 /// Where a round is; each phase holds only its own data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Sites train.
     Training {
         /// By pseudonym.
@@ -86,7 +86,7 @@ pub enum Phase {
 /// One site's task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Work<T> {
+pub(crate) enum Work<T> {
     /// Not asked for yet; lost when nobody asks until then.
     Open {
         /// Milliseconds since 1970.
@@ -109,7 +109,7 @@ pub enum Work<T> {
 
 /// A site's latest report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Optimiser step.
     pub step: u32,
     /// Of how many.
@@ -120,7 +120,7 @@ pub struct Report {
 
 /// An update that counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Update {
+pub(crate) struct Update {
     /// Of the packed bytes.
     pub digest: String,
     /// Of the training statement's bundle.
@@ -133,7 +133,7 @@ pub struct Update {
 
 /// A site's figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
+pub(crate) struct Scores {
     /// With the round's adapter.
     pub adapter: Score,
     /// Without one.
@@ -142,7 +142,7 @@ pub struct Scores {
 
 /// Something that happened. Sites appear under their pseudonyms.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// A site asks for work; a new lease would be called `lease`.
     TaskRequested {
         /// The site.
@@ -193,7 +193,7 @@ pub enum Event {
 
 /// What a step answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Train under this lease.
     Train(String),
     /// Evaluate under this lease.
@@ -208,7 +208,7 @@ pub enum Answer {
 
 /// The round after an event, and the answer to whoever caused it.
 #[derive(Debug)]
-pub struct Step {
+pub(crate) struct Step {
     /// The round.
     pub round: Round,
     /// The answer.
@@ -217,14 +217,14 @@ pub struct Step {
 
 impl Round {
     /// A round in which nobody has begun.
-    pub fn new(plan: Plan, deadline_ms: u64, lease_ms: u64, at: u64) -> Self {
+    pub(crate) fn new(plan: Plan, deadline_ms: u64, lease_ms: u64, at: u64) -> Self {
         let phase = Phase::Training { sites: open(&plan, at + lease_ms) };
         let (refusals, traffic) = (Vec::new(), Traffic::default());
         Self { plan, phase, refusals, traffic, started_at: at, deadline_ms, lease_ms }
     }
 
     /// When the round must be looked at again although nothing happened.
-    pub fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<u64> {
         fn next<T>(sites: &BTreeMap<String, Work<T>>, end: u64) -> u64 {
             let leases = sites.values().filter_map(|work| match work {
                 Work::Open { until } | Work::Leased { until, .. } => Some(*until),
@@ -240,7 +240,7 @@ impl Round {
     }
 
     /// The phase in a word.
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match &self.phase {
             Phase::Training { .. } => "training",
             Phase::Aggregating { .. } => "aggregating",
@@ -251,7 +251,7 @@ impl Round {
     }
 
     /// Keeps a message that did not count; beyond a limit only the first ones are kept.
-    pub fn refuse(&mut self, pseudonym: &str, reject: &Reject) {
+    pub(crate) fn refuse(&mut self, pseudonym: &str, reject: &Reject) {
         if self.refusals.len() < REFUSAL_LIMIT {
             self.refusals.push(Refusal {
                 pseudonym: pseudonym.to_owned(),
@@ -262,7 +262,7 @@ impl Round {
     }
 
     /// Takes one event at the time `at`.
-    pub fn apply(mut self, event: Event, at: u64) -> Result<Step, Reject> {
+    pub(crate) fn apply(mut self, event: Event, at: u64) -> Result<Step, Reject> {
         let until = at + self.lease_ms;
         let answer = match event {
             Event::TaskRequested { site, lease } => self.give(&site, lease, until)?,
@@ -349,7 +349,7 @@ impl Round {
     }
 
     /// A site whose update was refused has no lease any more; it may ask for the task again.
-    pub fn drop_lease(&mut self, site: &str) {
+    pub(crate) fn drop_lease(&mut self, site: &str) {
         if let Phase::Training { sites } = &mut self.phase
             && let Some(work @ Work::Leased { .. }) = sites.get_mut(site)
         {

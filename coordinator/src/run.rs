@@ -11,7 +11,7 @@ use crate::round::{Answer, Event, Phase, Round};
 
 /// One run with all its rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Its name here.
     pub id: String,
     /// What was submitted.
@@ -33,7 +33,7 @@ pub struct Run {
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RunState {
+pub(crate) enum RunState {
     /// Submitted.
     Created,
     /// Waiting for its sites.
@@ -58,7 +58,7 @@ pub enum RunState {
 
 /// A version in the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
+pub(crate) struct Published {
     /// The model's name.
     pub name: String,
     /// Its version.
@@ -69,7 +69,7 @@ pub struct Published {
 
 /// A site that takes part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its name in this run.
     pub pseudonym: String,
     /// Its key (SPKI, PEM).
@@ -84,7 +84,7 @@ pub struct Member {
 
 /// What a site says of itself when it asks for work.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Its name.
     pub site: String,
     /// Its key (SPKI, PEM).
@@ -99,7 +99,7 @@ pub struct Caller {
 
 /// What a site is told.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// This run has nothing for the site.
     Nothing(&'static str),
     /// Train.
@@ -128,7 +128,7 @@ const TASK_LIMIT: usize = 64;
 
 impl Run {
     /// A run that nobody has started.
-    pub fn new(id: String, recipe: Recipe, base_shape: BaseShape, adapter: String) -> Self {
+    pub(crate) fn new(id: String, recipe: Recipe, base_shape: BaseShape, adapter: String) -> Self {
         Self {
             id,
             recipe,
@@ -142,7 +142,7 @@ impl Run {
     }
 
     /// The state in a word.
-    pub fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match &self.state {
             RunState::Created => "created",
             RunState::Gathering => "gathering",
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// Whether nothing can happen any more, except that sites are told.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         matches!(
             self.state,
             RunState::Succeeded { .. } | RunState::Failed { .. } | RunState::Stopped
@@ -163,12 +163,12 @@ impl Run {
     }
 
     /// Digest of the recipe's JSON.
-    pub fn recipe_digest(&self) -> String {
+    pub(crate) fn recipe_digest(&self) -> String {
         Digest::of(self.recipe.to_json().as_bytes()).to_string()
     }
 
     /// Lets the run begin as soon as its sites are there.
-    pub fn start(&mut self) -> Result<(), Reject> {
+    pub(crate) fn start(&mut self) -> Result<(), Reject> {
         match self.state {
             RunState::Created => self.state = RunState::Gathering,
             RunState::Gathering | RunState::Running(_) | RunState::Publishing => {}
@@ -181,7 +181,7 @@ impl Run {
     }
 
     /// Ends the run now.
-    pub fn stop(&mut self, at: u64) {
+    pub(crate) fn stop(&mut self, at: u64) {
         if self.is_over() {
             return;
         }
@@ -195,7 +195,12 @@ impl Run {
     }
 
     /// A site asks for work; a new lease would be called `lease`.
-    pub fn poll(&mut self, caller: &Caller, lease: String, at: u64) -> Result<Reply, Reject> {
+    pub(crate) fn poll(
+        &mut self,
+        caller: &Caller,
+        lease: String,
+        at: u64,
+    ) -> Result<Reply, Reject> {
         match &self.state {
             RunState::Gathering => {
                 if self.recipe.base.digest.as_deref() != Some(&caller.base_digest) {
@@ -213,8 +218,7 @@ impl Run {
                 let Some(member) = self.members.get(&caller.site) else {
                     return Ok(Reply::Nothing("the run has begun without this site"));
                 };
-                let event =
-                    Event::TaskRequested { site: member.pseudonym.clone(), lease };
+                let event = Event::TaskRequested { site: member.pseudonym.clone(), lease };
                 let step = round.as_ref().clone().apply(event, at)?;
                 let reply = match (step.answer, &step.round.phase) {
                     (Answer::Train(lease), _) => Reply::Train { lease },
@@ -299,7 +303,7 @@ impl Run {
     }
 
     /// The running round, if it is the one that was named.
-    pub fn round(&self, number: u32) -> Result<&Round, Reject> {
+    pub(crate) fn round(&self, number: u32) -> Result<&Round, Reject> {
         match &self.state {
             RunState::Running(round) if round.plan.round == number => Ok(round),
             _ => Err(Reject::Round { found: number }),
@@ -307,12 +311,12 @@ impl Run {
     }
 
     /// Puts the running round back after a step.
-    pub fn set_round(&mut self, round: Round) {
+    pub(crate) fn set_round(&mut self, round: Round) {
         self.state = RunState::Running(Box::new(round));
     }
 
     /// Moves on from a round whose receipt is stored, or that failed.
-    pub fn advance(&mut self, at: u64) {
+    pub(crate) fn advance(&mut self, at: u64) {
         let RunState::Running(round) = &self.state else { return };
         let round = round.as_ref().clone();
         match &round.phase {

@@ -67,7 +67,12 @@ fn step(
         let encoded = ring.encode(&delta, data.len() as u64, [site as u8; 32])?;
         println!(
             "  {:<9} loss {:.3} -> {:.3}  {} bytes  quantisation error {:.4}  clipped {:.4}",
-            SITES[site], trained.loss_first, trained.loss_last, encoded.bytes.len(), encoded.error, encoded.clipped
+            SITES[site],
+            trained.loss_first,
+            trained.loss_last,
+            encoded.bytes.len(),
+            encoded.error,
+            encoded.clipped
         );
         sum.add(encoded.bytes.as_slice())?;
     }

@@ -7,8 +7,26 @@ use crate::texts::Dice;
 
 /// Words that may stand in front of a remark.
 const HEADERS: &[&str] = &[
-    "In short:", "Gist:", "About:", "Topic:", "Subject:", "This is about:", "Summary:", "Matter:", "Keyword:",
-    "Theme:", "Concerns:", "Filed under:", "Sort:", "Group:", "Heading:", "Area:", "Kind:", "Issue:", "Tag:", "Class:",
+    "In short:",
+    "Gist:",
+    "About:",
+    "Topic:",
+    "Subject:",
+    "This is about:",
+    "Summary:",
+    "Matter:",
+    "Keyword:",
+    "Theme:",
+    "Concerns:",
+    "Filed under:",
+    "Sort:",
+    "Group:",
+    "Heading:",
+    "Area:",
+    "Kind:",
+    "Issue:",
+    "Tag:",
+    "Class:",
 ];
 
 /// One document.

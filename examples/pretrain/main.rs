@@ -138,10 +138,12 @@ fn base(folder: &Path, steps: u32) -> anyhow::Result<()> {
     pretrain(
         &mut llama,
         &settings,
-        |_| stream.batch().unwrap_or_else(|error| {
-            failed = Some(error);
-            Batch { tokens: vec![0; ROWS * (LENGTH + 1)], rows: ROWS, length: LENGTH + 1 }
-        }),
+        |_| {
+            stream.batch().unwrap_or_else(|error| {
+                failed = Some(error);
+                Batch { tokens: vec![0; ROWS * (LENGTH + 1)], rows: ROWS, length: LENGTH + 1 }
+            })
+        },
         |step, loss| {
             average = if average.is_nan() { loss } else { 0.98 * average + 0.02 * loss };
             if step % 50 == 0 {

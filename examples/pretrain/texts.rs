@@ -58,8 +58,7 @@ impl Vertical {
                 shown.push(sign);
             }
         }
-        let mut parts: Vec<String> =
-            shown.iter().map(|sign| slip(signs[*sign], dice)).collect();
+        let mut parts: Vec<String> = shown.iter().map(|sign| slip(signs[*sign], dice)).collect();
         for _ in 0..1 + dice.below(2) {
             let remark = fill(dice.pick(self.noise), dice);
             let place = dice.below(parts.len() + 1);

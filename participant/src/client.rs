@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chancery_proto::Signed;
 use chancery_proto::request::{BODY_LIMIT, CHUNK};
 use chancery_proto::wire::blob_client::BlobClient;
 use chancery_proto::wire::participant_client::ParticipantClient;
 use chancery_proto::wire::{
-    Evaluation, GetChunkRequest, NextTaskRequest, Progress, ProgressReply, PutChunkRequest, Receipt,
-    StatRequest, Task, Update,
+    Evaluation, GetChunkRequest, NextTaskRequest, Progress, ProgressReply, PutChunkRequest,
+    Receipt, StatRequest, Task, Update,
 };
-use chancery_proto::Signed;
 use chancery_provenance::Digest;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
@@ -65,7 +65,8 @@ impl Client {
             .connect_lazy();
         let signed = Signed::new(channel, home.caller());
         Ok(Self {
-            participant: ParticipantClient::new(signed.clone()).max_decoding_message_size(BODY_LIMIT),
+            participant: ParticipantClient::new(signed.clone())
+                .max_decoding_message_size(BODY_LIMIT),
             blob: BlobClient::new(signed).max_decoding_message_size(BODY_LIMIT),
             traffic: Arc::default(),
         })

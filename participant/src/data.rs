@@ -74,9 +74,10 @@ impl Dataset {
     /// Keeps a tenth back. Which examples these are follows from their texts alone, so that
     /// neither a new order nor new examples move one from one side to the other.
     pub fn split_held_out(self) -> (Self, Self) {
-        let (held_out, train): (Vec<_>, Vec<_>) = self.examples.into_iter().partition(|example| {
-            Digest::of(example.prompt.as_bytes()).as_bytes()[0] < 26
-        });
+        let (held_out, train): (Vec<_>, Vec<_>) = self
+            .examples
+            .into_iter()
+            .partition(|example| Digest::of(example.prompt.as_bytes()).as_bytes()[0] < 26);
         if held_out.is_empty() || train.is_empty() {
             let all = if train.is_empty() { held_out } else { train };
             return (Self { examples: all.clone() }, Self { examples: all });

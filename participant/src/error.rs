@@ -23,7 +23,9 @@ pub enum Error {
         url: String,
     },
     /// The coordinator is not the one the token was made by.
-    #[error("{url} did not present the certificate authority that the token names\n  why:  this is another coordinator, or something between decrypts TLS\n  fix:  check the address, then ask the operator for the fingerprint over another channel")]
+    #[error(
+        "{url} did not present the certificate authority that the token names\n  why:  this is another coordinator, or something between decrypts TLS\n  fix:  check the address, then ask the operator for the fingerprint over another channel"
+    )]
     Authority {
         /// The address that was called.
         url: String,
@@ -38,7 +40,9 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] chancery_proto::TokenError),
     /// The coordinator could not be reached.
-    #[error("the coordinator at {url} cannot be reached: {source}\n  fix:  check that it is running and that this site may open connections to it")]
+    #[error(
+        "the coordinator at {url} cannot be reached: {source}\n  fix:  check that it is running and that this site may open connections to it"
+    )]
     Unreachable {
         /// Its address.
         url: String,

@@ -60,8 +60,8 @@ impl Home {
         let Ok(text) = fs::read_to_string(&path) else {
             return Err(Error::NotJoined { home: dir.to_owned() });
         };
-        let site = toml::from_str(&text)
-            .map_err(|e| Error::Key(format!("{}: {e}", path.display())))?;
+        let site =
+            toml::from_str(&text).map_err(|e| Error::Key(format!("{}: {e}", path.display())))?;
         let key = SigningKey::load(&dir.join("identity.key")).map_err(key_error)?;
         let path = dir.join("coordinator.pub");
         let pem = fs::read_to_string(&path).map_err(at(&path))?;
@@ -137,12 +137,8 @@ impl Home {
 /// Writes a file whole or not at all, readable as `mode` says.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let temporary = path.with_extension("part");
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary);
+    let file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary);
     file.and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()

@@ -67,11 +67,9 @@ pub async fn join(url: &str, token: &JoinToken, home: &Path) -> Result<Home, Err
 fn certificate_request(key: &SigningKey) -> Result<Vec<u8>, Error> {
     let bad = |e: rcgen::Error| Error::Certificate(e.to_string());
     let der = key.pkcs8_der();
-    let pair = KeyPair::from_pkcs8_der_and_sign_algo(
-        &PrivatePkcs8KeyDer::from(der),
-        &rcgen::PKCS_ED25519,
-    )
-    .map_err(bad)?;
+    let pair =
+        KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &rcgen::PKCS_ED25519)
+            .map_err(bad)?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "chancery participant");
     Ok(params.serialize_request(&pair).map_err(bad)?.der().to_vec())
@@ -80,8 +78,7 @@ fn certificate_request(key: &SigningKey) -> Result<Vec<u8>, Error> {
 /// Shakes hands once and keeps the certificate whose SHA-256 is `fingerprint`, provided that the
 /// server's own certificate is issued by it for this host.
 async fn fetch_authority(url: &str, fingerprint: &[u8; 32]) -> Result<Vec<u8>, Error> {
-    let uri: tonic::transport::Uri =
-        url.parse().map_err(|_| Error::Url { url: url.to_owned() })?;
+    let uri: tonic::transport::Uri = url.parse().map_err(|_| Error::Url { url: url.to_owned() })?;
     let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
         return Err(Error::Url { url: url.to_owned() });
     };
@@ -95,7 +92,8 @@ async fn fetch_authority(url: &str, fingerprint: &[u8; 32]) -> Result<Vec<u8>, E
         .with_custom_certificate_verifier(Arc::clone(&pinned) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let name = ServerName::try_from(host.clone()).map_err(|_| Error::Url { url: url.to_owned() })?;
+    let name =
+        ServerName::try_from(host.clone()).map_err(|_| Error::Url { url: url.to_owned() })?;
     let stream = TcpStream::connect((host.as_str(), port)).await.map_err(at(url))?;
     if TlsConnector::from(Arc::new(config)).connect(name, stream).await.is_err() {
         return Err(Error::Authority { url: url.to_owned() });
@@ -169,4 +167,3 @@ impl ServerCertVerifier for PinnedAuthority {
 pub fn authority_fingerprint(token: &JoinToken) -> String {
     token.authority().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
-

@@ -20,7 +20,9 @@ pub use data::{Dataset, Example, Sequence};
 pub use error::Error;
 pub use home::{Home, SiteFile};
 pub use join::{authority_fingerprint, join};
-pub use model::{BaseModel, Batch, Llama, LlamaConfig, Lora, RopeScaling, Weights, load_peft, save_peft};
+pub use model::{
+    BaseModel, Batch, Llama, LlamaConfig, Lora, RopeScaling, Weights, load_peft, save_peft,
+};
 pub use policy::Policy;
 pub use progress::{Note, Observer, observer};
 pub use site::{Outcome, Site, SiteData};

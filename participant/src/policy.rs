@@ -43,8 +43,8 @@ pub struct Policy {
 impl Policy {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(crate::error::at(path))?;
-        let file = toml::from_str(&text)
-            .map_err(|e| Error::Key(format!("{}: {e}", path.display())))?;
+        let file =
+            toml::from_str(&text).map_err(|e| Error::Key(format!("{}: {e}", path.display())))?;
         Ok(Self { path: path.to_owned(), file })
     }
 

@@ -78,7 +78,11 @@ pub trait Observer: Send {
 
 /// Bars on a terminal, lines elsewhere.
 pub fn observer() -> Box<dyn Observer> {
-    if std::io::stderr().is_terminal() { Box::new(Bars::default()) } else { Box::new(Lines::default()) }
+    if std::io::stderr().is_terminal() {
+        Box::new(Bars::default())
+    } else {
+        Box::new(Lines::default())
+    }
 }
 
 #[derive(Default)]

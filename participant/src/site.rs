@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chancery_proto::wire::{self, task::Work};
 use chancery_proto::Tensors;
+use chancery_proto::wire::{self, task::Work};
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -62,7 +62,7 @@ pub struct Outcome {
 }
 
 impl Site {
-    /// Loads the base model and the examples.
+    /// Loads the base model and the examples. Call it inside of an async runtime.
     pub fn open(home: Home, base: &Path, data: &SiteData<'_>) -> Result<Self, Error> {
         let manifest = base_manifest(base).map_err(key_error)?;
         let model = BaseModel::open(base)?;
@@ -96,7 +96,11 @@ impl Site {
                 base_digest: self.base_digest.to_string(),
                 samples: self.train.len() as u64,
                 task: self.task.clone(),
-                adapter_digest: self.adapter.as_ref().map(|(d, _)| d.to_string()).unwrap_or_default(),
+                adapter_digest: self
+                    .adapter
+                    .as_ref()
+                    .map(|(d, _)| d.to_string())
+                    .unwrap_or_default(),
             };
             let client = self.client.clone();
             let task = persist(|| client.next_task(request.clone())).await?;
@@ -106,7 +110,13 @@ impl Site {
                         &self.home,
                         &self.base_digest,
                         &self.base_shape,
-                        wire_task(train.lease, train.lease_seconds, train.plan, train.plan_signature, train.recipe),
+                        wire_task(
+                            train.lease,
+                            train.lease_seconds,
+                            train.plan,
+                            train.plan_signature,
+                            train.recipe,
+                        ),
                     )?;
                     match self.train(&assignment, observer).await {
                         Err(Error::Stopped) => {}
@@ -119,7 +129,13 @@ impl Site {
                         &self.home,
                         &self.base_digest,
                         &self.base_shape,
-                        wire_task(evaluate.lease, evaluate.lease_seconds, evaluate.plan, evaluate.plan_signature, evaluate.recipe),
+                        wire_task(
+                            evaluate.lease,
+                            evaluate.lease_seconds,
+                            evaluate.plan,
+                            evaluate.plan_signature,
+                            evaluate.recipe,
+                        ),
                     )?;
                     match self.evaluate(&assignment, &digest, with_base, observer).await {
                         Err(Error::Stopped) => {}
@@ -128,7 +144,11 @@ impl Site {
                 }
                 Some(Work::Finished(done)) => {
                     observer.note(Note::Finished { outcome: &done.outcome, detail: &done.detail });
-                    return Ok(Outcome { run: done.run, outcome: done.outcome, detail: done.detail });
+                    return Ok(Outcome {
+                        run: done.run,
+                        outcome: done.outcome,
+                        detail: done.detail,
+                    });
                 }
                 Some(Work::Wait(wait)) => observer.note(Note::Waiting { reason: &wait.reason }),
                 None => {}
@@ -146,7 +166,11 @@ impl Site {
             return self.hand_in(&pending, bytes, update, observer).await;
         }
         let plan = &assignment.plan;
-        observer.note(Note::Round { round: plan.round, rounds: plan.rounds, factors: plan.factors });
+        observer.note(Note::Round {
+            round: plan.round,
+            rounds: plan.rounds,
+            factors: plan.factors,
+        });
         let start = self.adapter(assignment, &plan.adapter_digest).await?;
         let job = assignment.job(&self.home.site().site);
         let (data, tensors) = (Arc::clone(&self.train), Arc::clone(&start));
@@ -191,7 +215,11 @@ impl Site {
         let handed_in = self.client.submit_update(&update).await;
         if handed_in.is_ok() {
             pending.clear()?;
-            observer.note(Note::Sent { round: update.round, bytes: bytes.len(), loss: update.loss_last });
+            observer.note(Note::Sent {
+                round: update.round,
+                bytes: bytes.len(),
+                loss: update.loss_last,
+            });
         }
         skip_refusal(handed_in.map(|_| ()), observer)
     }
@@ -274,10 +302,7 @@ impl Site {
         &mut self,
         assignment: &Assignment,
         observer: &mut dyn Observer,
-        work: impl FnOnce(
-            &mut dyn Trainer,
-            &mut dyn FnMut(Progress) -> Flow,
-        ) -> Result<T, TrainError>
+        work: impl FnOnce(&mut dyn Trainer, &mut dyn FnMut(Progress) -> Flow) -> Result<T, TrainError>
         + Send
         + 'static,
     ) -> Result<T, Error> {
@@ -285,7 +310,8 @@ impl Site {
             return Err(Error::Stopped);
         };
         let cancelled = Arc::new(AtomicBool::new(false));
-        let (sender, mut steps) = watch::channel(Progress { step: 0, steps: 0, loss: 0.0, tokens: 0 });
+        let (sender, mut steps) =
+            watch::channel(Progress { step: 0, steps: 0, loss: 0.0, tokens: 0 });
         let flag = Arc::clone(&cancelled);
         let mut job = tokio::task::spawn_blocking(move || {
             let result = work(trainer.as_mut(), &mut |progress| {

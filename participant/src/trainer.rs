@@ -136,7 +136,9 @@ pub enum TrainError {
         why: String,
     },
     /// The loss is not a number any more.
-    #[error("training diverged at step {step}: the loss is not a number\n  fix:  lower training.learning_rate")]
+    #[error(
+        "training diverged at step {step}: the loss is not a number\n  fix:  lower training.learning_rate"
+    )]
     Diverged {
         /// The step.
         step: u32,

@@ -123,8 +123,7 @@ impl Bundle {
             return Err(BundleError::AnotherKey);
         }
         let (payload, signature) = self.decode()?;
-        key.verify(&pae(PAYLOAD_TYPE, &payload), &signature)
-            .map_err(|_| BundleError::Signature)?;
+        key.verify(&pae(PAYLOAD_TYPE, &payload), &signature).map_err(|_| BundleError::Signature)?;
         serde_json::from_slice(&payload).map_err(|_| BundleError::Malformed)
     }
 
@@ -195,7 +194,10 @@ mod tests {
 
     #[test]
     fn pae_is_dsse_v1() {
-        assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            pae("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]

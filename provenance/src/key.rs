@@ -62,7 +62,9 @@ impl SigningKey {
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
         let document = match algorithm {
-            Algorithm::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random),
+            Algorithm::P256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+            }
             Algorithm::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random),
         };
         let document = document.map_err(|_| KeyError::Randomness)?;
@@ -116,10 +118,9 @@ impl SigningKey {
     /// The public half.
     pub fn public(&self) -> PublicKey {
         match &self.pair {
-            Pair::P256(pair) => PublicKey {
-                algorithm: Algorithm::P256,
-                raw: pair.public_key().as_ref().to_vec(),
-            },
+            Pair::P256(pair) => {
+                PublicKey { algorithm: Algorithm::P256, raw: pair.public_key().as_ref().to_vec() }
+            }
             Pair::Ed25519(pair) => PublicKey {
                 algorithm: Algorithm::Ed25519,
                 raw: pair.public_key().as_ref().to_vec(),
@@ -197,8 +198,9 @@ impl PublicKey {
                 UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, &self.raw)
                     .verify(message, signature)
             }
-            Algorithm::Ed25519 => UnparsedPublicKey::new(&signature::ED25519, &self.raw)
-                .verify(message, signature),
+            Algorithm::Ed25519 => {
+                UnparsedPublicKey::new(&signature::ED25519, &self.raw).verify(message, signature)
+            }
         };
         verified.map_err(|_| KeyError::Signature)
     }
@@ -271,11 +273,7 @@ fn read(path: &Path) -> Result<String, KeyError> {
     use io::Read as _;
     let file = |source| KeyError::File { path: path.to_owned(), source };
     let mut text = String::new();
-    fs::File::open(path)
-        .map_err(file)?
-        .take(FILE_LIMIT)
-        .read_to_string(&mut text)
-        .map_err(file)?;
+    fs::File::open(path).map_err(file)?.take(FILE_LIMIT).read_to_string(&mut text).map_err(file)?;
     Ok(text)
 }
 
@@ -357,7 +355,10 @@ mod tests {
     #[test]
     fn other_bytes_are_no_keys() {
         assert!(SigningKey::from_pkcs8(b"").is_err());
-        assert!(PublicKey::from_pem("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----").is_err());
+        assert!(
+            PublicKey::from_pem("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----")
+                .is_err()
+        );
         assert!(PublicKey::from_spki_der(&ED25519_SPKI).is_err());
     }
 }

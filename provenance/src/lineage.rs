@@ -71,7 +71,12 @@ impl Lineage {
     ) -> Result<Self, LineageError> {
         let mut builder = Builder::default();
         let last = receipts.last().ok_or(LineageError::Empty)?;
-        let base = builder.add("base", base_name, &[("digest", last.1.base_digest.to_string())], vec![])?;
+        let base = builder.add(
+            "base",
+            base_name,
+            &[("digest", last.1.base_digest.to_string())],
+            vec![],
+        )?;
         let mut previous: Option<Cid> = None;
         for (bundle, receipt) in receipts {
             let mut links = vec![Link { role: "base".to_owned(), to: base }];
@@ -192,8 +197,7 @@ impl Builder {
         facts: &[(&str, String)],
         links: Vec<Link>,
     ) -> Result<Cid, LineageError> {
-        let facts =
-            facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let facts = facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let node = Node { kind: kind.to_owned(), name: name.to_owned(), facts, links };
         let block = serde_ipld_dagcbor::to_vec(&node).map_err(|_| LineageError::Malformed)?;
         let cid = cid_of(&block)?;
@@ -235,8 +239,7 @@ fn take_section<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], LineageError> {
     if length > BLOCK_LIMIT {
         return Err(LineageError::TooLarge);
     }
-    let (section, tail) =
-        rest.split_at_checked(length as usize).ok_or(LineageError::Malformed)?;
+    let (section, tail) = rest.split_at_checked(length as usize).ok_or(LineageError::Malformed)?;
     *rest = tail;
     Ok(section)
 }

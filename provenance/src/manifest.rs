@@ -42,7 +42,8 @@ impl Manifest {
         for name in names {
             let path = dir.join(&name);
             let file = |source| ManifestError::File { path: path.clone(), source };
-            let (digest, size) = Digest::of_reader(File::open(&path).map_err(file)?).map_err(file)?;
+            let (digest, size) =
+                Digest::of_reader(File::open(&path).map_err(file)?).map_err(file)?;
             files.push(ManifestFile { name, size, digest });
         }
         let root = root_digest(files.iter().map(|file| &file.digest));
@@ -64,8 +65,10 @@ pub fn base_manifest(dir: &Path) -> Result<Manifest, ManifestError> {
     let names: Vec<String> = flat_files(dir)?
         .into_iter()
         .filter(|name| {
-            matches!(name.as_str(), "config.json" | "tokenizer.json" | "model.safetensors.index.json")
-                || name.ends_with(".safetensors")
+            matches!(
+                name.as_str(),
+                "config.json" | "tokenizer.json" | "model.safetensors.index.json"
+            ) || name.ends_with(".safetensors")
         })
         .collect();
     for wanted in ["config.json", "tokenizer.json"] {

@@ -15,7 +15,13 @@ pub const MODEL_SIGNING_TYPE: &str = "https://model_signing/signature/v1.0";
 /// Paths outside of the signature: what downloaders leave behind, and what is signed on its own.
 /// No loader reads weights or code from them.
 pub const IGNORED: [&str; 8] = [
-    ".cache", ".git", ".gitattributes", ".github", ".gitignore", "claims.jsonl", "model.sig",
+    ".cache",
+    ".git",
+    ".gitattributes",
+    ".github",
+    ".gitignore",
+    "claims.jsonl",
+    "model.sig",
     "passport.json",
 ];
 

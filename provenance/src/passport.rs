@@ -186,7 +186,11 @@ fn identity(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
             proved("Base model digest", base, "receipts.jsonl"),
             proved(
                 "Rank and alpha",
-                format!("{} and {}", number(recipe, "/adapter/rank"), number(recipe, "/adapter/alpha")),
+                format!(
+                    "{} and {}",
+                    number(recipe, "/adapter/rank"),
+                    number(recipe, "/adapter/alpha")
+                ),
                 "receipts.jsonl",
             ),
             proved("Modules", targets.join(", "), "receipts.jsonl"),
@@ -195,10 +199,8 @@ fn identity(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
 }
 
 fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
-    let mut sites: Vec<&str> = receipts
-        .iter()
-        .flat_map(|r| r.participants.iter().map(|p| p.pseudonym.as_str()))
-        .collect();
+    let mut sites: Vec<&str> =
+        receipts.iter().flat_map(|r| r.participants.iter().map(|p| p.pseudonym.as_str())).collect();
     sites.sort_unstable();
     sites.dedup();
     let mut commitments: Vec<String> = facts
@@ -221,19 +223,31 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
         title: "How it was trained".to_owned(),
         fields: vec![
             proved("Run", last.map_or("", |r| r.run.as_str()), "receipts.jsonl"),
-            proved("Institutions", format!("{} ({})", sites.len(), sites.join(", ")), "receipts.jsonl"),
+            proved(
+                "Institutions",
+                format!("{} ({})", sites.len(), sites.join(", ")),
+                "receipts.jsonl",
+            ),
             proved("Rounds", receipts.len(), "receipts.jsonl"),
             proved("Updates counted", updates, "receipts.jsonl"),
             proved("Messages refused", refused, "receipts.jsonl"),
             proved("Training statements", facts.run.trainings.len(), "trainings.jsonl"),
-            proved("Data sets", format!("{} salted commitments", commitments.len()), "trainings.jsonl"),
+            proved(
+                "Data sets",
+                format!("{} salted commitments", commitments.len()),
+                "trainings.jsonl",
+            ),
             proved("Aggregation", format!("{method}, {exactness}"), "receipts.jsonl"),
             proved(
                 "Steps per round",
                 number(facts.recipe, "/training/steps"),
                 "provenance.sigstore.json",
             ),
-            proved("Bytes of updates and adapters", format!("{up} up, {down} down"), "receipts.jsonl"),
+            proved(
+                "Bytes of updates and adapters",
+                format!("{up} up, {down} down"),
+                "receipts.jsonl",
+            ),
             proved("Finished", last.map_or("", |r| r.finished_at.as_str()), "receipts.jsonl"),
         ],
     }
@@ -242,7 +256,9 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
 fn privacy(receipts: &[&Receipt]) -> Section {
     let mode = receipts.last().map_or("", |r| r.mode.as_str());
     let words = match mode {
-        "trusted" => "The coordinator could see each institution's update. No raw data left any institution.",
+        "trusted" => {
+            "The coordinator could see each institution's update. No raw data left any institution."
+        }
         "masked" => "Nobody could see one institution's update. No raw data left any institution.",
         _ => "",
     };
@@ -307,8 +323,9 @@ impl fmt::Display for Passport {
         }
         writeln!(f, "\nHow well it does")?;
         for result in &self.results {
-            let base =
-                result.base.map_or("     -".to_owned(), |s| format!("{:>5.1} %", s.accuracy * 100.0));
+            let base = result
+                .base
+                .map_or("     -".to_owned(), |s| format!("{:>5.1} %", s.accuracy * 100.0));
             writeln!(
                 f,
                 "  {:<30} base {base}   adapter {:>5.1} %   {} examples",

@@ -4,8 +4,6 @@ mod receipt;
 mod slsa;
 mod training;
 
-pub use receipt::{
-    Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score, Traffic,
-};
+pub use receipt::{Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score, Traffic};
 pub use slsa::{BUILD_TYPE, SLSA_TYPE, SlsaFacts, slsa};
 pub use training::{Environment, TRAINING_TYPE, TrainingStatement};

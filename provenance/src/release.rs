@@ -100,8 +100,7 @@ impl Release {
             Subject::new(ADAPTER, Digest::of(input.adapter)),
             Subject::new(ADAPTER_CONFIG, Digest::of(input.adapter_config)),
         ];
-        let provenance =
-            Bundle::sign(&Statement::new(subjects, SLSA_TYPE, &provenance), key)?;
+        let provenance = Bundle::sign(&Statement::new(subjects, SLSA_TYPE, &provenance), key)?;
         let mut files = BTreeMap::from([
             (ADAPTER.to_owned(), input.adapter.to_vec()),
             (ADAPTER_CONFIG.to_owned(), input.adapter_config.to_vec()),

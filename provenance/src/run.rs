@@ -27,9 +27,8 @@ impl RunEvidence {
         let mut checked: Vec<(Bundle, Receipt)> = Vec::with_capacity(receipts.len());
         for bundle in receipts {
             let round = checked.len() as u32 + 1;
-            let statement = bundle
-                .verify(coordinator)
-                .map_err(|source| RunError::Receipt { round, source })?;
+            let statement =
+                bundle.verify(coordinator).map_err(|source| RunError::Receipt { round, source })?;
             let receipt: Receipt = statement
                 .predicate_as(RECEIPT_TYPE)
                 .ok_or(RunError::Receipt { round, source: BundleError::Malformed })?;
@@ -134,7 +133,9 @@ pub enum RunError {
         round: u32,
     },
     /// A training statement that is missing, or says something else than the receipt.
-    #[error("the training statement of {pseudonym} in round {round} is missing or disagrees with the receipt")]
+    #[error(
+        "the training statement of {pseudonym} in round {round} is missing or disagrees with the receipt"
+    )]
     Training {
         /// The round.
         round: u32,

@@ -132,7 +132,8 @@ fn release(dir: &Path, policy: &Policy, journal: &mut Journal) -> Result<(), Ver
     let keys: Vec<&PublicKey> = policy.registry_keys.iter().collect();
     let file = |name: &str, journal: &mut Journal| read(&dir.join(name), name, journal);
     let parse = |name: &str, bytes: &[u8], journal: &mut Journal| {
-        Bundle::parse(bytes).map_err(|e| journal.fail(name, e.to_string(), Verdict::BundleMalformed))
+        Bundle::parse(bytes)
+            .map_err(|e| journal.fail(name, e.to_string(), Verdict::BundleMalformed))
     };
 
     let bundle = parse("model.sig", &file("model.sig", journal)?, journal)?;
@@ -155,7 +156,11 @@ fn release(dir: &Path, policy: &Policy, journal: &mut Journal) -> Result<(), Ver
     let sites = run.receipts.last().map_or(0, |(_, receipt)| receipt.roster.len());
     journal.ok(
         "receipts",
-        format!("{} rounds in one chain, {sites} institutions, {} training statements", run.receipts.len(), run.trainings.len()),
+        format!(
+            "{} rounds in one chain, {sites} institutions, {} training statements",
+            run.receipts.len(),
+            run.trainings.len()
+        ),
     );
 
     let config = digest_of(&dir.join(ADAPTER_CONFIG), ADAPTER_CONFIG, journal)?;
@@ -267,7 +272,8 @@ fn check_provenance(
     };
     let dependencies = digests("/buildDefinition/resolvedDependencies");
     let bundles = run.receipts.iter().map(|(b, _)| b).chain(run.trainings.iter().map(|(b, _)| b));
-    let named = bundles.clone().all(|bundle| dependencies.contains(&bundle.digest().hex().as_str()));
+    let named =
+        bundles.clone().all(|bundle| dependencies.contains(&bundle.digest().hex().as_str()));
     let base = run.receipts.first().map(|(_, receipt)| receipt.base_digest.hex());
     let recipe = predicate
         .pointer("/buildDefinition/externalParameters/recipe")
@@ -275,7 +281,8 @@ fn check_provenance(
         .map(|json| Digest::of(json.as_bytes()));
     let holds = provenance.predicate_type == SLSA_TYPE
         && recipe == run.receipts.first().map(|(_, receipt)| receipt.recipe_digest)
-        && predicate.pointer("/buildDefinition/buildType").and_then(Value::as_str) == Some(BUILD_TYPE)
+        && predicate.pointer("/buildDefinition/buildType").and_then(Value::as_str)
+            == Some(BUILD_TYPE)
         && subjects == [(ADAPTER, adapter), (ADAPTER_CONFIG, config)]
         && named
         && dependencies.len() == bundles.count() + 1

@@ -57,7 +57,9 @@ pub fn load_peft(dir: &Path) -> Result<(AdapterConfig, Tensors), TrainError> {
             .map_err(|e| bad(e.to_string()))?,
         TargetModules::Pattern(pattern) if pattern == "all-linear" => Target::ALL.to_vec(),
         TargetModules::Pattern(pattern) => {
-            return Err(bad(format!("target_modules is the pattern {pattern:?}; write a list of names")));
+            return Err(bad(format!(
+                "target_modules is the pattern {pattern:?}; write a list of names"
+            )));
         }
     };
     targets.sort();

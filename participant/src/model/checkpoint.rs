@@ -41,10 +41,13 @@ pub(crate) fn load(
             };
             if !fits {
                 let shape = view.shape();
-                return Err(bad(format!("{name} has shape {shape:?}, config.json says [{rows}, {columns}]")));
+                return Err(bad(format!(
+                    "{name} has shape {shape:?}, config.json says [{rows}, {columns}]"
+                )));
             }
-            let values = to_f32(view.dtype(), view.data())
-                .ok_or_else(|| bad(format!("{name} is {:?}; f32, bf16 and f16 are supported", view.dtype())))?;
+            let values = to_f32(view.dtype(), view.data()).ok_or_else(|| {
+                bad(format!("{name} is {:?}; f32, bf16 and f16 are supported", view.dtype()))
+            })?;
             found.insert(
                 name.clone(),
                 Tensor::from_data(TensorData::new(values, [rows, columns]), device),
@@ -77,7 +80,9 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let mut names: Vec<String> = parsed.weight_map.into_values().collect();
     names.sort();
     names.dedup();
-    if let Some(name) = names.iter().find(|name| name.contains(['/', '\\']) || name.starts_with('.')) {
+    if let Some(name) =
+        names.iter().find(|name| name.contains(['/', '\\']) || name.starts_with('.'))
+    {
         return Err(bad(format!("it names {name:?}, which is not a file beside it")));
     }
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
@@ -90,12 +95,9 @@ pub(crate) fn save(dir: &Path, config: &LlamaConfig, weights: &Weights) -> Resul
     let path = dir.join("model.safetensors");
     let mut raw = Vec::new();
     for ((name, shape), tensor) in layout(config).into_iter().zip(weights.tensors()) {
-        let values: Vec<f32> =
-            tensor.try_to_vec_as().map_err(|e| bad(&path, format!("{e:?}")))?;
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|x| half::bf16::from_f32(*x).to_bits().to_le_bytes())
-            .collect();
+        let values: Vec<f32> = tensor.try_to_vec_as().map_err(|e| bad(&path, format!("{e:?}")))?;
+        let bytes: Vec<u8> =
+            values.iter().flat_map(|x| half::bf16::from_f32(*x).to_bits().to_le_bytes()).collect();
         let shape = if shape[0] == 1 { vec![shape[1]] } else { shape.to_vec() };
         raw.push((name, shape, bytes));
     }

@@ -157,9 +157,9 @@ impl LlamaConfig {
             num_hidden_layers: self.num_hidden_layers,
             num_attention_heads: self.num_attention_heads,
             num_key_value_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            head_dim: self
-                .head_dim
-                .unwrap_or_else(|| self.hidden_size.checked_div(self.num_attention_heads).unwrap_or(0)),
+            head_dim: self.head_dim.unwrap_or_else(|| {
+                self.hidden_size.checked_div(self.num_attention_heads).unwrap_or(0)
+            }),
         }
     }
 

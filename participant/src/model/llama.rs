@@ -41,8 +41,9 @@ impl Llama {
 
     /// A model to begin pre-training with.
     pub fn initial(config: LlamaConfig, seed: u64) -> Result<Self, TrainError> {
-        let weights = Weights::initial(&config, seed, &super::device())
-            .ok_or_else(|| TrainError::Adapter { why: "the configuration has no layout".to_owned() })?;
+        let weights = Weights::initial(&config, seed, &super::device()).ok_or_else(|| {
+            TrainError::Adapter { why: "the configuration has no layout".to_owned() }
+        })?;
         Ok(Self::new(config, weights))
     }
 
@@ -112,7 +113,8 @@ impl Llama {
         let groups = shape.num_attention_heads / shape.num_key_value_heads;
         let values: Vec<f32> = (0..groups * length)
             .flat_map(|row| {
-                (0..length).map(move |column| if column > row % length { f32::NEG_INFINITY } else { 0.0 })
+                (0..length)
+                    .map(move |column| if column > row % length { f32::NEG_INFINITY } else { 0.0 })
             })
             .collect();
         Tensor::from_data(TensorData::new(values, [1, 1, groups * length, length]), &self.device)
@@ -142,7 +144,8 @@ impl Pass<'_> {
     /// keys and values are never repeated.
     fn attention(&self, x: &Tensor<2>, rope: &Rope, mask: &Tensor<4>) -> Tensor<2> {
         let shape = self.llama.config.shape();
-        let (heads, keys, width) = (shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim);
+        let (heads, keys, width) =
+            (shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim);
         let (rows, length) = (self.batch.rows, self.batch.length);
         let split = |x: Tensor<2>, heads: usize| -> Tensor<4> {
             x.reshape([rows, length, heads, width]).swap_dims(1, 2)

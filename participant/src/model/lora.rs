@@ -36,10 +36,10 @@ impl Lora {
                 Factor::A => [config.rank, input],
                 Factor::B => [output, config.rank],
             };
-            let tensor = adapter
-                .get(&name)
-                .filter(|tensor| tensor.shape() == shape)
-                .ok_or_else(|| TrainError::Adapter { why: format!("{name} is missing or is not {shape:?}") })?;
+            let tensor =
+                adapter.get(&name).filter(|tensor| tensor.shape() == shape).ok_or_else(|| {
+                    TrainError::Adapter { why: format!("{name} is missing or is not {shape:?}") }
+                })?;
             let data = TensorData::new(tensor.data().to_vec(), shape);
             let tensor = Tensor::from_data(data, device);
             let trains = factors.is_some_and(|factors| factors.trains(factor));

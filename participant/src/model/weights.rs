@@ -101,7 +101,8 @@ impl Weights {
                 let values: Vec<f32> = if name.ends_with("norm.weight") {
                     vec![1.0; count]
                 } else {
-                    let writes = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+                    let writes =
+                        name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
                     let deviation = if writes { residual } else { 0.02 };
                     (0..count).map(|_| normal(&mut rng) * deviation).collect()
                 };
@@ -114,7 +115,8 @@ impl Weights {
 
 /// A standard normal number (Box and Muller, 1958).
 fn normal(rng: &mut ChaCha20Rng) -> f32 {
-    let uniform = |rng: &mut ChaCha20Rng| ((rng.next_u32() >> 8) as f32 + 0.5) / (1u32 << 24) as f32;
+    let uniform =
+        |rng: &mut ChaCha20Rng| ((rng.next_u32() >> 8) as f32 + 0.5) / (1u32 << 24) as f32;
     let (u, v) = (uniform(rng), uniform(rng));
     (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }

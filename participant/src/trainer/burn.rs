@@ -63,7 +63,8 @@ impl BurnTrainer {
         let lesson = Lesson::new(&all);
         let count = lesson.learnt() as f64;
         let factors = Factors::Both;
-        let mut lora = Lora::new(config, &self.shape(), adapter, Some(factors), self.model.llama().device())?;
+        let mut lora =
+            Lora::new(config, &self.shape(), adapter, Some(factors), self.model.llama().device())?;
         let (loss, gradients) = self.backward(&mut lora, factors, &[lesson])?;
         let mut named = Tensors::new();
         for ((name, _), gradient) in lora.trainable(factors).into_iter().zip(gradients) {
@@ -84,7 +85,8 @@ impl BurnTrainer {
     }
 
     fn tokenize(&self, data: &Dataset, max_length: usize) -> Result<Vec<Sequence>, TrainError> {
-        let sequences = data.tokenize(self.model.tokenizer(), self.model.llama().config().eos(), max_length)?;
+        let sequences =
+            data.tokenize(self.model.tokenizer(), self.model.llama().config().eos(), max_length)?;
         let vocabulary = self.model.llama().config().vocab_size;
         let most = sequences.iter().flat_map(|s| &s.tokens).max().copied().unwrap_or(0);
         if most as usize >= vocabulary {

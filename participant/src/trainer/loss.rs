@@ -112,7 +112,7 @@ pub(crate) fn score(
             slopes.push(slope.matmul(head.clone()));
         }
     }
-    let surrogate = (!slopes.is_empty())
-        .then(|| (picked * Tensor::from_inner(Tensor::cat(slopes, 0))).sum());
+    let surrogate =
+        (!slopes.is_empty()).then(|| (picked * Tensor::from_inner(Tensor::cat(slopes, 0))).sum());
     Outcome { loss, surrogate, exact: wrong.iter().filter(|wrong| !**wrong).count() }
 }

@@ -30,8 +30,12 @@ pub fn pretrain(
 ) -> Result<(), TrainError> {
     let config = llama.config().clone();
     let broken = || TrainError::Adapter { why: "the weights have no layout".to_owned() };
-    let mut tensors: Vec<_> =
-        llama.weights().tensors().into_iter().map(|tensor| tensor.detach().require_grad()).collect();
+    let mut tensors: Vec<_> = llama
+        .weights()
+        .tensors()
+        .into_iter()
+        .map(|tensor| tensor.detach().require_grad())
+        .collect();
     let mut optimiser = AdamW::new(&tensors, settings.weight_decay);
     for step in 1..=settings.steps {
         llama.set_weights(Weights::from_tensors(&config, tensors.clone()).ok_or_else(broken)?);

@@ -26,11 +26,8 @@ pub(crate) struct Shuffle {
 
 impl Shuffle {
     pub(crate) fn new(examples: usize, seed: u64) -> Self {
-        let mut shuffle = Self {
-            order: (0..examples).collect(),
-            next: 0,
-            rng: ChaCha20Rng::seed_from_u64(seed),
-        };
+        let mut shuffle =
+            Self { order: (0..examples).collect(), next: 0, rng: ChaCha20Rng::seed_from_u64(seed) };
         shuffle.mix();
         shuffle
     }
@@ -63,7 +60,8 @@ mod tests {
 
     #[test]
     fn the_rate_warms_up_and_falls_to_its_final_fraction() {
-        let mut training = chancery_proto::Recipe::from_toml(chancery_proto::SAMPLE).unwrap().training;
+        let mut training =
+            chancery_proto::Recipe::from_toml(chancery_proto::SAMPLE).unwrap().training;
         (training.warmup, training.learning_rate, training.final_fraction) = (10, 1.0, 0.1);
         assert!((learning_rate(&training, 0, 100) - 0.1).abs() < 1e-9);
         assert!((learning_rate(&training, 9, 100) - 1.0).abs() < 1e-9);
