@@ -227,6 +227,9 @@ fn print_run(view: &RunView) {
     if view.state == "gathering" {
         print!("  {} of {} sites ready", view.sites_ready, view.sites_wanted);
     }
+    if view.state == "succeeded" && view.published_digest.is_empty() {
+        print!("  {}", view.adapter_digest);
+    }
     if !view.published_digest.is_empty() {
         print!("  {}@{}  {}", view.published_name, view.published_version, view.published_digest);
     }
