@@ -1,7 +1,7 @@
 //! DSSE envelopes in Sigstore bundles v0.3, signed by a managed key.
 //!
-//! The pre-authentication encoding is DSSE v1's. `publicKey.hint` and `keyid` are the key's hint as
-//! OpenSSF Model Signing computes it, so one bundle satisfies `model_signing` and `cosign`.
+//! The pre-authentication encoding is DSSE v1's. `publicKey.hint` is the key's hint as OpenSSF Model
+//! Signing computes it and `keyid` is empty, so one bundle satisfies `model_signing` and `cosign`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -66,13 +66,17 @@ impl Bundle {
         Ok(Self {
             media_type: MEDIA_TYPE.to_owned(),
             verification_material: VerificationMaterial {
-                public_key: PublicKeyHint { hint: hint.clone() },
+                public_key: PublicKeyHint { hint },
                 tlog_entries: Vec::new(),
             },
             dsse_envelope: Envelope {
                 payload: STANDARD.encode(payload),
                 payload_type: PAYLOAD_TYPE.to_owned(),
-                signatures: vec![Signature { sig: STANDARD.encode(signature), keyid: hint }],
+                // A key id would make cosign look for a key of that name, and find none.
+                signatures: vec![Signature {
+                    sig: STANDARD.encode(signature),
+                    keyid: String::new(),
+                }],
             },
         })
     }
