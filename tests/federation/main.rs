@@ -1,0 +1,69 @@
+//! Whole federations: real processes, real training, and the accidents that happen to them.
+
+mod world;
+
+use world::{World, chancery};
+
+#[test]
+fn a_site_that_dies_is_lost_and_takes_part_again_when_it_returns() {
+    let mut world = World::new();
+    let run = world.run(3, 8);
+    for site in ["hospital", "legal", "industry"] {
+        world.start(site);
+    }
+    world.until(&run, |text| text.contains("  running  "));
+    world.kill("legal");
+    let text = world.until(&run, |text| text.contains("round  1/3"));
+    let first = world.until(&run, |text| text.contains("round  2/3"));
+    assert!(first.contains("2 updates  1 lost"), "{text}{first}");
+    world.start("legal");
+    world.adapter(&run);
+    let text = world.show(&run);
+    assert!(text.lines().last().unwrap().contains("3 updates"), "{text}");
+}
+
+#[test]
+fn a_killed_coordinator_goes_on_and_comes_to_the_same_adapter() {
+    let adapter = |accidents: bool| {
+        let mut world = World::new();
+        let run = world.run(2, 6);
+        for site in ["hospital", "legal", "industry"] {
+            world.start(site);
+        }
+        if accidents {
+            for round in ["round  1/2", "round  2/2"] {
+                world.until(&run, |text| text.contains(round) || text.contains("succeeded"));
+                world.kill_coordinator();
+                world.start_coordinator();
+            }
+        }
+        world.adapter(&run)
+    };
+    assert_eq!(adapter(true), adapter(false));
+}
+
+#[test]
+fn the_demo_ends_with_a_verified_release_on_one_screen() {
+    let output = chancery().args(["demo", "--exit", "--rounds", "2"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("CH6000 verified"), "{text}");
+    assert!(text.lines().count() <= 25, "{text}");
+}
+
+#[test]
+fn a_recipe_with_an_unknown_field_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = chancery().args(["run", "create", "--print-sample"]).output().unwrap();
+    let text = String::from_utf8(sample.stdout).unwrap().replace("rounds =", "rouns = 1\nrounds =");
+    let path = dir.path().join("recipe.toml");
+    std::fs::write(&path, text).unwrap();
+    let output = chancery()
+        .args(["run", "create", "--operator", "nowhere", "--base", "nowhere"])
+        .arg(path)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && errors.contains("rouns"), "{errors}");
+}

@@ -1,0 +1,192 @@
+//! A federation of real processes in a temporary folder. Dropped, it ends them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    coordinator: Option<Child>,
+    sites: Vec<(String, Child)>,
+    port: u16,
+}
+
+pub(crate) fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+pub(crate) fn chancery() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.env("RAYON_NUM_THREADS", "1");
+    command
+}
+
+fn words(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+impl World {
+    /// A coordinator and three sites that have joined it, each with a little data.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self { dir, coordinator: None, sites: Vec::new(), port: 0 };
+        world.start_coordinator();
+        for site in ["hospital", "legal", "industry"] {
+            world.join(site);
+        }
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the coordinator; again at the same port after it was killed.
+    pub(crate) fn start_coordinator(&mut self) {
+        let address = self.path("coordinator/operator/coordinator.url");
+        let _ = fs::remove_file(&address);
+        let child = chancery()
+            .args([
+                "coordinator",
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{}", self.port),
+                "--dir",
+            ])
+            .arg(self.path("coordinator"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.coordinator = Some(child);
+        let url = wait_for(|| fs::read_to_string(&address).ok().filter(|url| !url.is_empty()));
+        self.port = url.rsplit(':').next().unwrap().parse().unwrap();
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill_coordinator(&mut self) {
+        let mut child = self.coordinator.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn operator(&self, arguments: &[&str]) -> String {
+        let output = chancery()
+            .args(arguments)
+            .env("CHANCERY_OPERATOR", self.path("coordinator/operator"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn join(&self, site: &str) {
+        let token = self.operator(&["coordinator", "token", site]);
+        let url = format!("https://127.0.0.1:{}", self.port);
+        let output = chancery()
+            .args(["participant", "join", &url, "--token", token.trim(), "--home"])
+            .arg(self.path(site))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        fs::write(self.path(site).join("policy.toml"), "privacy = [\"trusted\"]\n").unwrap();
+        let data = examples().join("data").join(site);
+        for (split, rows) in [("train", 96), ("test", 24)] {
+            let text = fs::read_to_string(data.join(format!("{split}.jsonl"))).unwrap();
+            let few: Vec<&str> = text.lines().take(rows).collect();
+            fs::write(self.path(site).join(format!("{split}.jsonl")), few.join("\n")).unwrap();
+        }
+    }
+
+    /// Starts a site's process.
+    pub(crate) fn start(&mut self, site: &str) {
+        let home = self.path(site);
+        let child = chancery()
+            .args(["participant", "run", "--home"])
+            .arg(&home)
+            .arg("--data")
+            .arg(home.join("train.jsonl"))
+            .arg("--held-out")
+            .arg(home.join("test.jsonl"))
+            .arg("--base")
+            .arg(examples().join("base"))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(home.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        self.sites.push((site.to_owned(), child));
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, site: &str) {
+        let place = self.sites.iter().position(|(name, _)| name == site).unwrap();
+        let (_, mut child) = self.sites.remove(place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Submits and starts a run.
+    pub(crate) fn run(&self, rounds: u32, steps: u32) -> String {
+        let text = fs::read_to_string(examples().join("verticals.toml")).unwrap();
+        let mut recipe = chancery_proto::Recipe::from_toml(&text).unwrap();
+        recipe.federation.rounds = rounds;
+        recipe.federation.lease_seconds = 5;
+        recipe.training.steps = steps;
+        recipe.training.batch = 8;
+        let path = self.path("recipe.toml");
+        fs::write(&path, toml::to_string(&recipe).unwrap()).unwrap();
+        let base = examples().join("base");
+        let (path, base) = (path.to_str().unwrap(), base.to_str().unwrap());
+        let created = self.operator(&["run", "create", path, "--base", base]);
+        let run = created.split_whitespace().next().unwrap().to_owned();
+        self.operator(&["run", "start", &run]);
+        run
+    }
+
+    /// What `run show` prints.
+    pub(crate) fn show(&self, run: &str) -> String {
+        self.operator(&["run", "show", run])
+    }
+
+    /// Waits until `run show` prints something that `holds`.
+    pub(crate) fn until(&self, run: &str, holds: impl Fn(&str) -> bool) -> String {
+        wait_for(|| Some(self.show(run)).filter(|text| holds(text)))
+    }
+
+    /// Waits for the end of the run; the digest of its adapter.
+    pub(crate) fn adapter(&self, run: &str) -> String {
+        let text = self.until(run, |text| {
+            assert!(!text.contains("  failed  "), "{text}");
+            text.contains("  succeeded  ")
+        });
+        let digest = text.split_whitespace().find(|word| word.starts_with("sha256:"));
+        digest.unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let children = self.sites.iter_mut().map(|(_, child)| child).chain(&mut self.coordinator);
+        for child in children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that gives up after a while")]
+fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing happened for {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
