@@ -188,7 +188,7 @@ fn files(dir: &Path, signature: &Statement, journal: &mut Journal) -> Result<Dig
         }
         Err(error) => return Err(journal.fail("files", error.to_string(), Verdict::Unreadable)),
     };
-    for (name, expected, actual) in &difference.changed {
+    if let Some((name, expected, actual)) = difference.changed.first() {
         let verdict = match name.as_str() {
             ADAPTER => Verdict::AdapterChanged,
             "receipts.jsonl" | "trainings.jsonl" => Verdict::ReceiptChanged,

@@ -143,7 +143,7 @@ impl LlamaConfig {
         {
             return Err(format!("rope_scaling {:?} is not supported", scaling.rope_type));
         }
-        if !(1..=1 << 24).contains(&self.vocab_size) || self.shape().head_dim % 2 != 0 {
+        if !(1..=1 << 24).contains(&self.vocab_size) || !self.shape().head_dim.is_multiple_of(2) {
             return Err("its dimensions are out of range".to_owned());
         }
         self.shape().check().map_err(|e| e.to_string())

@@ -50,27 +50,56 @@ impl BurnTrainer {
         logits.try_to_vec_as().map_err(unreadable)
     }
 
-    /// Mean loss of all examples as one batch, and its gradients for both factors.
+    /// Mean loss of all sequences as one batch, and its gradients for both factors.
     pub fn gradients(
         &self,
         config: &AdapterConfig,
         adapter: &Tensors,
-        data: &Dataset,
-        max_length: usize,
+        sequences: &[Sequence],
     ) -> Result<Gradients, TrainError> {
-        let sequences = self.tokenize(data, max_length)?;
+        let (mut lora, loss, gradients) = self.whole_batch(config, adapter, sequences)?;
+        let mut named = Tensors::new();
+        for ((name, _), gradient) in lora.trainable(Factors::Both).into_iter().zip(gradients) {
+            named.insert(name, to_named(gradient)?);
+        }
+        Ok(Gradients { loss, gradients: named })
+    }
+
+    /// The adapter after one unclipped AdamW step on all sequences as one batch.
+    pub fn step(
+        &self,
+        config: &AdapterConfig,
+        adapter: &Tensors,
+        sequences: &[Sequence],
+        learning_rate: f64,
+        weight_decay: f64,
+    ) -> Result<Tensors, TrainError> {
+        let (mut lora, _, gradients) = self.whole_batch(config, adapter, sequences)?;
+        let old: Vec<_> =
+            lora.trainable(Factors::Both).into_iter().map(|(_, tensor)| tensor.clone()).collect();
+        let mut optimiser = AdamW::new(&old, weight_decay);
+        let new = optimiser.step(old, gradients, learning_rate, |_| true);
+        let mut stepped = Tensors::new();
+        for ((name, _), tensor) in lora.trainable(Factors::Both).into_iter().zip(new) {
+            stepped.insert(name, to_named(tensor.inner())?);
+        }
+        Ok(stepped)
+    }
+
+    fn whole_batch(
+        &self,
+        config: &AdapterConfig,
+        adapter: &Tensors,
+        sequences: &[Sequence],
+    ) -> Result<(Lora, f64, Vec<Tensor<2>>), TrainError> {
         let all: Vec<&Sequence> = sequences.iter().collect();
         let lesson = Lesson::new(&all);
-        let count = lesson.learnt() as f64;
-        let factors = Factors::Both;
-        let mut lora =
-            Lora::new(config, &self.shape(), adapter, Some(factors), self.model.llama().device())?;
-        let (loss, gradients) = self.backward(&mut lora, factors, &[lesson])?;
-        let mut named = Tensors::new();
-        for ((name, _), gradient) in lora.trainable(factors).into_iter().zip(gradients) {
-            named.insert(name, to_named(gradient.div_scalar(count as f32))?);
-        }
-        Ok(Gradients { loss: loss / count, gradients: named })
+        let count = lesson.learnt();
+        let device = self.model.llama().device();
+        let mut lora = Lora::new(config, &self.shape(), adapter, Some(Factors::Both), device)?;
+        let (loss, sum) = self.backward(&mut lora, Factors::Both, &[lesson])?;
+        let mean = sum.into_iter().map(|gradient| gradient.div_scalar(count as f32)).collect();
+        Ok((lora, loss / count as f64, mean))
     }
 
     fn lora(

@@ -104,7 +104,7 @@ pub(crate) fn score(
         };
         let owners = lesson.owners.iter().skip(chunk * CHUNK);
         for (owner, behind) in owners.zip(&behind) {
-            wrong[*owner] |= !(*behind <= 0.0);
+            wrong[*owner] |= behind.is_nan() || *behind > 0.0;
         }
         if gradient {
             let one = Tensor::<2>::ones([count, 1], &log_p.device()).neg();
