@@ -21,6 +21,9 @@ use crate::round::{Answer, Event, Phase, Report, Round, Scores, Update};
 use crate::run::{Caller, Member, Reply, Run, RunState};
 use crate::store::{SqliteStore, Store};
 
+/// How long to wait after an effect failed before it is tried again.
+pub(crate) const RETRY: Duration = Duration::from_secs(2);
+
 /// What a coordinator is opened with.
 #[derive(Debug)]
 pub struct CoordinatorConfig {
@@ -222,7 +225,12 @@ impl App {
         let stored = self.store.run(handed.run).await?;
         let run =
             stored.ok_or_else(|| Reject::NotFound { what: format!("run {}", handed.run) })?.run;
-        let checked = self.check(&run, handed, &update, statement).await;
+        // What would not count anyhow is not read; its fate is recorded below.
+        let checked = if counts(&run, handed, &update) {
+            self.check(&run, handed, &update, statement).await
+        } else {
+            Ok(())
+        };
         if let Err(Error::Reject(reject)) = &checked {
             let reject = reject.clone();
             self.change(handed.run, |run| {
@@ -238,8 +246,10 @@ impl App {
             .await?;
         }
         checked?;
-        let digest = Digest::of(statement.as_bytes()).to_string();
-        self.store.put_training(handed.run, &digest, statement).await?;
+        if counts(&run, handed, &update) {
+            let digest = Digest::of(statement.as_bytes()).to_string();
+            self.store.put_training(handed.run, &digest, statement).await?;
+        }
         let event = |site, lease| Event::UpdateSubmitted { site, lease, update };
         self.step(handed, event).await
     }
@@ -271,12 +281,14 @@ impl App {
             None => return Err(wrong("CH3122", "its bytes were not uploaded".to_owned()).into()),
         }
         let file = std::io::BufReader::new(self.blobs.file(&digest)?);
-        if let Err(error) = plan.ring.check(file, elements) {
+        if let Err(error) = tokio::task::block_in_place(|| plan.ring.check(file, elements)) {
             return Err(wrong(error.code(), named(&error, plan)).into());
         }
         let key = PublicKey::from_pem(&member.key)?;
+        // The receipt names the bundle by the digest of its canonical form, so no other is taken.
         let training: Option<TrainingStatement> = Bundle::parse(statement.as_bytes())
             .ok()
+            .filter(|bundle| bundle.to_json() == statement)
             .and_then(|bundle| bundle.verify(&key).ok())
             .and_then(|statement| statement.predicate_as(TRAINING_TYPE));
         let plan_digest = Digest::of(&plan.to_json());
@@ -310,20 +322,49 @@ impl App {
         self.traffic.lock().ok().and_then(|mut all| all.remove(site)).unwrap_or_default()
     }
 
-    /// The largest blob that a site may have a reason to send.
+    /// The largest blob that a site may have a reason to send: the update of a round that it trains
+    /// in under a lease.
     pub(crate) async fn upload_limit(&self, site: &str) -> Result<u64, Error> {
         let runs = self.store.runs().await?;
-        let largest = runs
-            .iter()
-            .filter(|stored| stored.run.members.contains_key(site))
-            .filter_map(|stored| match &stored.run.state {
-                RunState::Running(round) => {
+        let largest = runs.iter().filter_map(|stored| {
+            let pseudonym = &stored.run.members.get(site)?.pseudonym;
+            match &stored.run.state {
+                RunState::Running(round) if matches!(round.phase, Phase::Training { .. }) => {
+                    round.leased_until(pseudonym)?;
                     let elements = round.plan.layout().iter().map(|(_, [r, c])| r * c).sum();
                     Some(round.plan.ring.packed_len(elements))
                 }
                 _ => None,
-            });
-        Ok(largest.max().unwrap_or(0) as u64)
+            }
+        });
+        Ok(largest.max().ok_or(Reject::Lease)? as u64)
+    }
+
+    /// A site whose bytes move is alive. Written down only when its lease is half over.
+    pub(crate) async fn alive(&self, site: &str) -> Result<(), Error> {
+        let now = clock::now_ms();
+        for stored in self.store.runs().await? {
+            let (Some(member), RunState::Running(round)) =
+                (stored.run.members.get(site), &stored.run.state)
+            else {
+                continue;
+            };
+            let pseudonym = member.pseudonym.clone();
+            if !round.wants_news(&pseudonym, now) {
+                continue;
+            }
+            let event = Event::BytesMoved { site: pseudonym };
+            self.change(&stored.run.id, |run| {
+                if let RunState::Running(round) = &run.state
+                    && let Ok(step) = round.as_ref().clone().apply(event, now)
+                {
+                    run.set_round(step.round);
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Whether a site may read a blob: adapters of its runs, and nothing else.
@@ -342,68 +383,71 @@ impl App {
     }
 
     /// Does whatever the state of the runs asks for, until there is nothing left, and says when to
-    /// look again. All of it can be done twice.
+    /// look again. All of it can be done twice. What one run cannot do now holds up no other.
     pub(crate) async fn drive(&self) -> Result<Duration, Error> {
         let mut wait = Duration::from_secs(60);
         for stored in self.store.runs().await? {
-            let run = stored.run;
-            match &run.state {
-                RunState::Running(round) => match &round.phase {
-                    Phase::Aggregating { updates } => {
-                        self.aggregate(&run, round, updates).await?;
-                        wait = Duration::ZERO;
-                    }
-                    Phase::Succeeded { .. } => {
-                        self.write_receipt(&run, round).await?;
-                        self.change(&run.id, |run| {
-                            run.advance(clock::now_ms());
-                            Ok(())
-                        })
-                        .await?;
-                        wait = Duration::ZERO;
-                    }
-                    Phase::Failed { .. } => {
-                        self.change(&run.id, |run| {
-                            run.advance(clock::now_ms());
-                            Ok(())
-                        })
-                        .await?;
-                        wait = Duration::ZERO;
-                    }
-                    Phase::Training { .. } | Phase::Evaluating { .. } => {
-                        self.change(&run.id, |run| {
-                            if let RunState::Running(round) = &run.state {
-                                let step =
-                                    round.as_ref().clone().apply(Event::Tick, clock::now_ms())?;
-                                run.set_round(step.round);
-                            }
-                            Ok(())
-                        })
-                        .await?;
-                        let left = round
-                            .deadline()
-                            .map_or(60_000, |at| at.saturating_sub(clock::now_ms()).max(20));
-                        wait = wait.min(Duration::from_millis(left));
-                    }
-                },
-                RunState::Publishing => {
-                    let published = match &self.registry {
-                        Some(target) => Some(publish(self, target, &run).await?),
-                        None => None,
-                    };
-                    self.change(&run.id, |run| {
-                        if run.state == RunState::Publishing {
-                            run.state = RunState::Succeeded { published };
-                        }
-                        Ok(())
-                    })
-                    .await?;
-                    wait = Duration::ZERO;
-                }
-                _ => {}
-            }
+            wait = wait.min(self.drive_run(&stored.run).await.unwrap_or_else(|error| {
+                tracing::error!(run.id = stored.run.id, error = %error, "an effect failed and is tried again");
+                RETRY
+            }));
         }
         Ok(wait)
+    }
+
+    async fn drive_run(&self, run: &Run) -> Result<Duration, Error> {
+        match &run.state {
+            RunState::Running(round) => match &round.phase {
+                Phase::Training { .. } | Phase::Evaluating { .. } => {
+                    self.tick(&run.id).await?;
+                    let left = round
+                        .deadline()
+                        .map_or(60_000, |at| at.saturating_sub(clock::now_ms()).max(20));
+                    return Ok(Duration::from_millis(left));
+                }
+                Phase::Aggregating { updates } => self.aggregate(run, round, updates).await?,
+                Phase::Succeeded { .. } => {
+                    self.write_receipt(run, round).await?;
+                    self.advance(&run.id).await?;
+                }
+                Phase::Failed { .. } => self.advance(&run.id).await?,
+            },
+            RunState::Publishing => {
+                let published = match &self.registry {
+                    Some(target) => Some(publish(self, target, run).await?),
+                    None => None,
+                };
+                self.change(&run.id, |run| {
+                    if run.state == RunState::Publishing {
+                        run.state = RunState::Succeeded { published };
+                    }
+                    Ok(())
+                })
+                .await?;
+            }
+            _ => return Ok(Duration::from_secs(60)),
+        }
+        Ok(Duration::ZERO)
+    }
+
+    /// Lets time pass in the running round.
+    async fn tick(&self, id: &str) -> Result<(), Error> {
+        self.change(id, |run| {
+            if let RunState::Running(round) = &run.state {
+                let step = round.as_ref().clone().apply(Event::Tick, clock::now_ms())?;
+                run.set_round(step.round);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn advance(&self, id: &str) -> Result<(), Error> {
+        self.change(id, |run| {
+            run.advance(clock::now_ms());
+            Ok(())
+        })
+        .await
     }
 
     async fn aggregate(
@@ -464,6 +508,20 @@ impl App {
 
 fn member<'a>(run: &'a Run, site: &str) -> Result<&'a Member, Reject> {
     run.members.get(site).ok_or(Reject::Foreign)
+}
+
+/// Whether the update would change the round.
+fn counts(run: &Run, handed: &Handed<'_>, update: &Update) -> bool {
+    let (Ok(member), Ok(round)) = (member(run, handed.site), run.round(handed.round)) else {
+        return false;
+    };
+    let event = Event::UpdateSubmitted {
+        site: member.pseudonym.clone(),
+        lease: handed.lease.to_owned(),
+        update: update.clone(),
+    };
+    let step = round.clone().apply(event, clock::now_ms());
+    step.is_ok_and(|step| step.answer == Answer::Recorded)
 }
 
 /// Names the tensor that an element belongs to.

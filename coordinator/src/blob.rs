@@ -1,14 +1,16 @@
 //! Bytes by digest: whole ones in an object store, unfinished uploads in a folder beside it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use chancery_provenance::Digest;
-use object_store::ObjectStoreExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
+use object_store::{MultipartUpload as _, ObjectStoreExt as _};
 
 use crate::error::{Error, Reject};
 
@@ -16,6 +18,22 @@ use crate::error::{Error, Reject};
 pub(crate) struct Blobs {
     store: LocalFileSystem,
     uploads: PathBuf,
+    /// Uploads that a call is writing to; a second call for the same one is told to come back.
+    busy: Mutex<HashSet<PathBuf>>,
+}
+
+/// Bytes that are moved at once.
+const PART: usize = 1 << 20;
+
+/// Frees an upload again, also when its call is dropped half-way.
+struct Turn<'a>(&'a Blobs, PathBuf);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut busy) = self.0.busy.lock() {
+            busy.remove(&self.1);
+        }
+    }
 }
 
 /// How much of a blob is there.
@@ -34,7 +52,7 @@ impl Blobs {
                 .map_err(|source| Error::File { path: folder.clone(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(blobs)?.with_fsync(true);
-        Ok(Self { store, uploads })
+        Ok(Self { store, uploads, busy: Mutex::default() })
     }
 
     fn key(digest: &Digest) -> Key {
@@ -82,6 +100,28 @@ impl Blobs {
         fs::File::open(&path).map_err(|source| Error::File { path, source })
     }
 
+    /// Takes a checked upload over, part by part.
+    async fn adopt(&self, digest: &Digest, from: fs::File, path: &Path) -> Result<(), Error> {
+        let mut upload = self.store.put_multipart(&Self::key(digest)).await?;
+        loop {
+            let mut bytes = Vec::with_capacity(PART);
+            (&from)
+                .take(PART as u64)
+                .read_to_end(&mut bytes)
+                .map_err(|source| Error::File { path: path.to_owned(), source })?;
+            if bytes.is_empty() {
+                upload.complete().await?;
+                return Ok(());
+            }
+            upload.put_part(bytes.into()).await?;
+        }
+    }
+
+    fn turn(&self, path: &Path) -> Option<Turn<'_>> {
+        let free = self.busy.lock().ok()?.insert(path.to_owned());
+        free.then(|| Turn(self, path.to_owned()))
+    }
+
     fn part(&self, site: &str, digest: &Digest) -> PathBuf {
         self.uploads.join(format!("{site}-{}.part", digest.hex()))
     }
@@ -105,14 +145,15 @@ impl Blobs {
         offset: u64,
         data: &[u8],
     ) -> Result<Stat, Error> {
+        let path = self.part(site, digest);
+        let turn = self.turn(&path);
         let before = self.stat(site, digest).await?;
-        if before.complete {
+        if before.complete || turn.is_none() {
             return Ok(before);
         }
         if offset.saturating_add(data.len() as u64) > size {
             return Err(Reject::Argument("the chunk reaches beyond the blob".to_owned()).into());
         }
-        let path = self.part(site, digest);
         let file = |source| Error::File { path: path.clone(), source };
         let mut part = fs::OpenOptions::new()
             .create(true)
@@ -132,12 +173,11 @@ impl Blobs {
             return Ok(Stat { complete: false, stored });
         }
         part.seek(SeekFrom::Start(0)).map_err(file)?;
-        let mut bytes = Vec::new();
-        part.read_to_end(&mut bytes).map_err(file)?;
-        drop(part);
-        let found = Digest::of(&bytes);
+        let (found, _) =
+            tokio::task::block_in_place(|| Digest::of_reader(&mut part)).map_err(file)?;
         if found == *digest {
-            self.put(bytes).await?;
+            part.seek(SeekFrom::Start(0)).map_err(file)?;
+            self.adopt(digest, part, &path).await?;
         }
         fs::remove_file(&path).map_err(file)?;
         if found != *digest {
@@ -152,7 +192,7 @@ impl Blobs {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn an_upload_resumes_where_it_was_cut() {
         let dir = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = (0..100u8).collect();
@@ -171,7 +211,7 @@ mod tests {
         assert_eq!((range.as_ref(), size), (&bytes[10..15], 100));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn other_bytes_than_the_digest_names_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path()).unwrap();

@@ -24,8 +24,8 @@ pub use publish::RegistryTarget;
 
 use app::App;
 
-/// How long to wait after an effect failed before it is tried again.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long calls may take to end after `stop`; a site that waits for work asks again elsewhere.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A coordinator that is ready to serve.
 pub struct Coordinator(Arc<App>);
@@ -51,9 +51,19 @@ impl Coordinator {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let app = self.0;
+        let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+        let ended = async {
+            let _ = ended.await;
+        };
+        let overdue = async {
+            stop.await;
+            drop(ending);
+            tokio::time::sleep(GRACE).await;
+        };
         tokio::select! {
-            served = grpc::serve(Arc::clone(&app), listener, stop) => served,
+            served = grpc::serve(Arc::clone(&app), listener, ended) => served,
             () = drive(&app) => Ok(()),
+            () = overdue => Ok(()),
         }
     }
 }
@@ -66,8 +76,8 @@ async fn drive(app: &App) {
         let wait = match app.drive().await {
             Ok(wait) => wait,
             Err(error) => {
-                tracing::error!(error = %error, "an effect failed and is tried again");
-                RETRY
+                tracing::error!(error = %error, "the runs cannot be read and are tried again");
+                app::RETRY
             }
         };
         tokio::select! {

@@ -159,6 +159,11 @@ pub(crate) enum Event {
         /// What it reports.
         report: Report,
     },
+    /// Bytes of a site moved; it is alive, whatever the task.
+    BytesMoved {
+        /// The site.
+        site: String,
+    },
     /// A site hands in an update that was checked.
     UpdateSubmitted {
         /// The site.
@@ -274,6 +279,14 @@ impl Round {
                 }
                 Answer::Recorded
             }
+            Event::BytesMoved { site } => {
+                match &mut self.phase {
+                    Phase::Training { sites } => prolong(sites, &site, until)?,
+                    Phase::Evaluating { sites, .. } => prolong(sites, &site, until)?,
+                    _ => return Err(Reject::TooLate { phase: self.state() }),
+                }
+                Answer::Recorded
+            }
             Event::UpdateSubmitted { site, lease, update } => {
                 self.take_update(&site, &lease, update)?
             }
@@ -286,17 +299,7 @@ impl Round {
                 _ => Answer::Known,
             },
             Event::EvaluationSubmitted { site, lease, scores } => {
-                let Phase::Evaluating { sites, .. } = &mut self.phase else {
-                    return Err(Reject::TooLate { phase: self.state() });
-                };
-                match sites.get_mut(&site).ok_or(Reject::Foreign)? {
-                    Work::Done(_) => Answer::Known,
-                    work => {
-                        held(work, &lease)?;
-                        *work = Work::Done(scores);
-                        Answer::Recorded
-                    }
-                }
+                self.take_scores(&site, &lease, scores)?
             }
             Event::Tick => Answer::Nothing,
             Event::Stop { why } => {
@@ -346,6 +349,42 @@ impl Round {
             },
             Phase::Failed { .. } => Err(Reject::TooLate { phase: self.state() }),
         }
+    }
+
+    fn take_scores(&mut self, site: &str, lease: &str, scores: Scores) -> Result<Answer, Reject> {
+        match &mut self.phase {
+            Phase::Evaluating { sites, .. } => match sites.get_mut(site).ok_or(Reject::Foreign)? {
+                Work::Done(_) => Ok(Answer::Known),
+                work => {
+                    held(work, lease)?;
+                    *work = Work::Done(scores);
+                    Ok(Answer::Recorded)
+                }
+            },
+            // A site whose answer got lost says it again; that is nothing to hold against it.
+            Phase::Succeeded { scores, .. } if scores.contains_key(site) => Ok(Answer::Known),
+            _ => Err(Reject::TooLate { phase: self.state() }),
+        }
+    }
+
+    /// Whether the site has a lease, and until when.
+    pub(crate) fn leased_until(&self, site: &str) -> Option<u64> {
+        fn end<T>(sites: &BTreeMap<String, Work<T>>, site: &str) -> Option<u64> {
+            match sites.get(site) {
+                Some(Work::Leased { until, .. }) => Some(*until),
+                _ => None,
+            }
+        }
+        match &self.phase {
+            Phase::Training { sites } => end(sites, site),
+            Phase::Evaluating { sites, .. } => end(sites, site),
+            _ => None,
+        }
+    }
+
+    /// Whether so much of the site's lease is used up that it is worth writing down that it lives.
+    pub(crate) fn wants_news(&self, site: &str, at: u64) -> bool {
+        self.leased_until(site).is_some_and(|until| until < at + self.lease_ms / 2)
     }
 
     /// A site whose update was refused has no lease any more; it may ask for the task again.
@@ -452,6 +491,16 @@ fn renew<T>(
     match sites.get_mut(site).ok_or(Reject::Foreign)? {
         Work::Leased { lease: held, until, report } if held == lease => {
             (*until, *report) = (end, news);
+            Ok(())
+        }
+        _ => Err(Reject::Lease),
+    }
+}
+
+fn prolong<T>(sites: &mut BTreeMap<String, Work<T>>, site: &str, end: u64) -> Result<(), Reject> {
+    match sites.get_mut(site).ok_or(Reject::Foreign)? {
+        Work::Leased { until, .. } => {
+            *until = end;
             Ok(())
         }
         _ => Err(Reject::Lease),

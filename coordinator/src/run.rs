@@ -206,6 +206,9 @@ impl Run {
                 if self.recipe.base.digest.as_deref() != Some(&caller.base_digest) {
                     return Ok(Reply::Nothing("the run is for another base model"));
                 }
+                if caller.samples == 0 {
+                    return Ok(Reply::Nothing("the site has no training examples"));
+                }
                 self.admit(caller);
                 if self.members.len() < self.recipe.federation.sites as usize {
                     return Ok(Reply::Nothing("the run waits for more sites"));

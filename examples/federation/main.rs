@@ -3,104 +3,103 @@
 //!
 //! ```text
 //! cargo run --release --example federation -- examples/verticals.toml
+//! cargo run --release --example federation -- examples/verticals.toml --compare
+//! cargo run --release --example federation -- examples/verticals.toml --method rolora
 //! ```
+//!
+//! `--compare` also trains every site alone, for as many steps as it trains in the federation, and
+//! one adapter on everybody's examples together, for as many steps as all sites make together.
+
+mod cohort;
 
 use std::path::Path;
+use std::time::Instant;
 
-use anyhow::Context as _;
-use chancery_participant::{BaseModel, BurnTrainer, Dataset, Flow, TrainJob, Trainer};
-use chancery_proto::{Accumulator, Recipe, Ring, Tensors};
+use anyhow::{Context as _, bail};
+use chancery_participant::{BaseModel, BurnTrainer, Dataset};
+use chancery_proto::{Method, Recipe};
 
-const SITES: [&str; 3] = ["hospital", "legal", "industry"];
+use cohort::{Cohort, SITES, load};
 
 fn main() -> anyhow::Result<()> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let recipe = std::env::args().nth(1).context("name a recipe: examples/verticals.toml")?;
-    let recipe = Recipe::from_toml(&std::fs::read_to_string(recipe)?)?;
-    let mut trainer = BurnTrainer::new(BaseModel::open(&examples.join("base"))?);
-    let load = |split: &str| {
-        SITES
-            .iter()
-            .map(|site| Dataset::from_jsonl(&examples.join(format!("data/{site}/{split}.jsonl"))))
-            .collect::<Result<Vec<_>, _>>()
+    let (recipe, compare) = arguments()?;
+    let mut cohort = Cohort {
+        trainer: BurnTrainer::new(BaseModel::open(&examples.join("base"))?),
+        recipe,
+        train: load(&examples.join("data"), "train")?,
+        test: load(&examples.join("data"), "test")?,
     };
-    let (train, test) = (load("train")?, load("test")?);
-    let mut adapter = recipe.adapter.initial(&trainer.shape(), recipe.training.seed)?;
-    print(0, &mut trainer, &recipe, None, &test)?;
-    for round in 1..=recipe.federation.rounds {
-        adapter = step(round, &mut trainer, &recipe, &adapter, &train)?;
-        print(round, &mut trainer, &recipe, Some(&adapter), &test)?;
+    println!("{:<18}{:>10}{:>10}{:>10}", "", SITES[0], SITES[1], SITES[2]);
+    print("base", &cohort.accuracy(None)?, "");
+    let federated = federate(&mut cohort)?;
+    if compare {
+        for (site, name) in SITES.iter().enumerate() {
+            let adapter = cohort.alone_to_the_end(site, 1)?;
+            print(&format!("{name} alone"), &cohort.accuracy(Some(&adapter))?, "");
+        }
+        let pooled = pooled(&mut cohort)?;
+        print("pooled", &pooled, "");
+        let share: Vec<f64> = federated.iter().zip(&pooled).map(|(ours, all)| ours / all).collect();
+        print("share of pooled", &share, "");
     }
     Ok(())
 }
 
-/// One round: every site trains from the same adapter, and the weighted mean of the deltas counts.
-fn step(
-    round: u32,
-    trainer: &mut BurnTrainer,
-    recipe: &Recipe,
-    adapter: &Tensors,
-    data: &[Dataset],
-) -> anyhow::Result<Tensors> {
-    let factors = recipe.federation.method.factors(round);
-    let cap = data.iter().map(Dataset::len).max().unwrap_or(1) as u32;
-    let ring = Ring::for_cohort(recipe.codec.bits, recipe.codec.clip, cap, data.len() as u32);
-    let mut layout = recipe.adapter.layout(&trainer.shape());
-    layout.retain(|(name, _)| factors.trains_tensor(name));
-    let elements = layout.iter().map(|(_, shape)| shape[0] * shape[1]).sum();
-    let mut sum = Accumulator::new(&ring, elements)?;
-    for (site, data) in data.iter().enumerate() {
-        let job = TrainJob {
-            adapter: recipe.adapter.clone(),
-            factors,
-            training: recipe.training.clone(),
-            round,
-            rounds: recipe.federation.rounds,
-            site_seed: u64::from(round) * 1000 + site as u64,
-        };
-        let trained = trainer.train(&job, adapter, data, &mut |_| Flow::Continue)?;
-        let delta: Vec<f32> = layout
-            .iter()
-            .filter_map(|(name, _)| trained.adapter.get(name).zip(adapter.get(name)))
-            .flat_map(|(new, old)| new.data().iter().zip(old.data()).map(|(new, old)| new - old))
-            .collect();
-        let encoded = ring.encode(&delta, data.len() as u64, [site as u8; 32])?;
-        println!(
-            "  {:<9} loss {:.3} -> {:.3}  {} bytes  quantisation error {:.4}  clipped {:.4}",
-            SITES[site],
-            trained.loss_first,
-            trained.loss_last,
-            encoded.bytes.len(),
-            encoded.error,
-            encoded.clipped
-        );
-        sum.add(encoded.bytes.as_slice())?;
-    }
-    let mean = sum.finish()?;
-    let mut next = adapter.clone();
-    let mut values = mean.values.iter();
-    for (name, _) in &layout {
-        if let Some(tensor) = next.get_mut(name) {
-            tensor.data_mut().iter_mut().zip(values.by_ref()).for_each(|(x, delta)| *x += delta);
+/// The recipe, and whether to compare.
+fn arguments() -> anyhow::Result<(Recipe, bool)> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().context("name a recipe: examples/verticals.toml")?;
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let mut recipe = Recipe::from_toml(&text)?;
+    let mut compare = false;
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.next().as_deref()) {
+            ("--compare", None) => compare = true,
+            ("--method", Some("ffa")) => recipe.federation.method = Method::Ffa,
+            ("--method", Some("rolora")) => recipe.federation.method = Method::Rolora,
+            ("--method", Some("fedit")) => recipe.federation.method = Method::Fedit,
+            _ => bail!("{argument}: say --method ffa, rolora or fedit, then --compare, or neither"),
         }
     }
-    Ok(next)
+    Ok((recipe, compare))
 }
 
-fn print(
-    round: u32,
-    trainer: &mut BurnTrainer,
-    recipe: &Recipe,
-    adapter: Option<&Tensors>,
-    test: &[Dataset],
-) -> anyhow::Result<()> {
-    print!("round {round:>2}");
-    for (site, data) in SITES.iter().zip(test) {
-        let adapter = adapter.map(|adapter| (&recipe.adapter, adapter));
-        let length = recipe.training.max_length as usize;
-        let scored = trainer.evaluate(adapter, data, length, &mut || Flow::Continue)?;
-        print!("  {site} {:>5.1} %", scored.accuracy * 100.0);
+/// All rounds; the last one's accuracy.
+#[expect(clippy::disallowed_methods, reason = "how long a step takes is what is measured")]
+fn federate(cohort: &mut Cohort) -> anyhow::Result<Vec<f64>> {
+    let mut adapter = cohort.initial()?;
+    let mut accuracy = Vec::new();
+    for round in 1..=cohort.recipe.federation.rounds {
+        let begin = Instant::now();
+        let (next, sent) = cohort.round(round, &adapter)?;
+        let steps = f64::from(cohort.recipe.training.steps) * SITES.len() as f64;
+        let seconds = begin.elapsed().as_secs_f64() / steps;
+        adapter = next;
+        accuracy = cohort.accuracy(Some(&adapter))?;
+        let note = format!(
+            "loss {:.3}  {} bytes  quantisation error {:.4}  {seconds:.3} s/step",
+            sent.loss, sent.bytes, sent.error,
+        );
+        print(&format!("round {round}"), &accuracy, &note);
     }
-    println!();
-    Ok(())
+    Ok(accuracy)
+}
+
+/// The accuracy of one adapter trained on everybody's examples.
+fn pooled(cohort: &mut Cohort) -> anyhow::Result<Vec<f64>> {
+    let sites = cohort.train.len();
+    let mut everything = Dataset::default();
+    for data in &cohort.train {
+        everything.extend(data.clone());
+    }
+    cohort.train.push(everything);
+    let adapter = cohort.alone_to_the_end(sites, sites as u32)?;
+    cohort.train.truncate(sites);
+    cohort.accuracy(Some(&adapter))
+}
+
+fn print(row: &str, accuracy: &[f64], note: &str) {
+    let cells: String = accuracy.iter().map(|x| format!("{:>8.1} %", x * 100.0)).collect();
+    println!("{row:<18}{cells}  {note}");
 }

@@ -11,7 +11,8 @@ const ELEMENTS: usize = 8_388_608;
 fn codec(criterion: &mut Criterion) {
     let ring = Ring::for_cohort(14, 0.25, 1000, 4);
     let delta: Vec<f32> = (0..ELEMENTS).map(|i| ((i as f32) * 0.37).sin() * 0.1).collect();
-    let packed = ring.encode(&delta, 1000, [7; 32]).map(|encoded| encoded.bytes).unwrap_or_default();
+    let packed =
+        ring.encode(&delta, 1000, [7; 32]).map(|encoded| encoded.bytes).unwrap_or_default();
     let mut group = criterion.benchmark_group("codec, 8.4 M elements, 16-bit ring");
     group.sample_size(10);
     group.throughput(Throughput::Bytes(4 * ELEMENTS as u64));

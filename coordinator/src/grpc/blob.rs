@@ -43,6 +43,7 @@ impl Blob for Service {
                 format!("{} bytes are more than the {limit} of this round's update", chunk.size);
             return Err(Reject::Argument(why).into());
         }
+        self.0.alive(&site).await?;
         self.0.count(&site, chunk.data.len() as u64, 0);
         let stat =
             self.0.blobs.append(&site, &digest, chunk.size, chunk.offset, &chunk.data).await?;
@@ -60,6 +61,7 @@ impl Blob for Service {
             return Err(Reject::NotFound { what: format!("blob {digest}") }.into());
         }
         let (data, size) = self.0.blobs.range(&digest, request.offset, CHUNK as u64).await?;
+        self.0.alive(&site).await?;
         self.0.count(&site, 0, data.len() as u64);
         Ok(Response::new(GetChunkReply { data: data.to_vec(), size }))
     }

@@ -60,7 +60,7 @@ impl Participant for Service {
         let report = Report {
             step: progress.step,
             steps: progress.steps,
-            tokens_per_second: progress.tokens_per_second,
+            tokens_per_second: finite(progress.tokens_per_second)?,
         };
         let handed = Handed {
             site: &site,

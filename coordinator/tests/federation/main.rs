@@ -1,0 +1,8 @@
+//! Whole runs over real TLS and gRPC.
+
+#![allow(unreachable_pub, missing_docs)]
+
+mod evidence;
+mod refusals;
+mod story;
+mod world;
