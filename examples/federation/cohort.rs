@@ -63,7 +63,7 @@ impl Cohort {
             let encoded = ring.encode(&delta, self.train[site].len() as u64, [site as u8; 32])?;
             sum.add(encoded.bytes.as_slice())?;
             sent.bytes += encoded.bytes.len();
-            sent.error = sent.error.max(f64::from(encoded.error));
+            sent.error = sent.error.max(encoded.error);
             sent.loss += trained.loss_last / self.train.len() as f64;
         }
         let mean = sum.finish()?;
