@@ -89,7 +89,32 @@ pub(crate) fn run() -> ExitCode {
         Command::Passport(passport) => passport.run(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        match error.chain().find_map(code) {
+            Some(code) => eprintln!("error {code}: {error:#}"),
+            None => eprintln!("error: {error:#}"),
+        }
         ExitCode::FAILURE
     })
+}
+
+/// The stable code of an error that has one.
+fn code(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let key = error.downcast_ref::<chancery_provenance::KeyError>().map(|e| e.code());
+    let manifest = error.downcast_ref::<chancery_provenance::ManifestError>().map(|e| e.code());
+    #[cfg(feature = "participant")]
+    let site = {
+        let site = error.downcast_ref::<chancery_participant::Error>().map(|e| e.code());
+        let train = error.downcast_ref::<chancery_participant::TrainError>().map(|e| e.code());
+        site.or(train)
+    };
+    #[cfg(not(feature = "participant"))]
+    let site = None;
+    #[cfg(any(feature = "participant", feature = "coordinator"))]
+    let protocol = {
+        let recipe = error.downcast_ref::<chancery_proto::RecipeError>().map(|e| e.code());
+        recipe.or(error.downcast_ref::<chancery_proto::TokenError>().map(|e| e.code()))
+    };
+    #[cfg(not(any(feature = "participant", feature = "coordinator")))]
+    let protocol = None;
+    key.or(manifest).or(site).or(protocol)
 }

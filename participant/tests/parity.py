@@ -17,7 +17,7 @@ IDS = [[1, 17, 33, 250, 90, 12, 5, 77, 31, 200], [1, 8, 250, 3, 9, 100, 44, 45, 
 
 def make(folder, kind):
     torch.manual_seed(0)
-    shape = dict(vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    shape = dict(vocab_size=1024, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
                  num_key_value_heads=4, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, tie_word_embeddings=True,
                  initializer_range=0.2)
     if kind == "other":
@@ -28,7 +28,7 @@ def make(folder, kind):
     model = LlamaForCausalLM(LlamaConfig(**shape))
     if kind == "other":
         model = model.to(torch.bfloat16)
-        model.save_pretrained(folder, max_shard_size="40KB")
+        model.save_pretrained(folder, max_shard_size="200KB")
     else:
         model.save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")

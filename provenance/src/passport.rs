@@ -191,9 +191,9 @@ fn identity(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
                     number(recipe, "/adapter/rank"),
                     number(recipe, "/adapter/alpha")
                 ),
-                "receipts.jsonl",
+                "provenance.sigstore.json",
             ),
-            proved("Modules", targets.join(", "), "receipts.jsonl"),
+            proved("Modules", targets.join(", "), "provenance.sigstore.json"),
         ],
     }
 }

@@ -43,6 +43,30 @@ fn a_killed_coordinator_goes_on_and_comes_to_the_same_adapter() {
 }
 
 #[test]
+fn any_llama_checkpoint_will_do() {
+    let Some(venv) = std::env::var_os("CHANCERY_VENV") else {
+        panic!("CHANCERY_VENV is not set; run the tests with ./test, which installs the tools");
+    };
+    // Grouped queries, an untied head, stretched positions, bf16, several files.
+    let dir = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/participant/tests/parity.py");
+    let made = std::process::Command::new(std::path::Path::new(&venv).join("bin/python"))
+        .args([script, "make", dir.path().to_str().unwrap(), "other"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(dir.path().join("model.safetensors.index.json").exists());
+    let tokenizer = world::examples().join("base/tokenizer.json");
+    std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
+    let mut world = World::on(dir.path().to_owned());
+    let run = world.run(1, 3);
+    for site in ["hospital", "legal", "industry"] {
+        world.start(site);
+    }
+    world.adapter(&run);
+}
+
+#[test]
 fn the_demo_ends_with_a_verified_release_on_one_screen() {
     let output = chancery().args(["demo", "--exit", "--rounds", "2"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -13,6 +13,7 @@ pub(crate) struct World {
     coordinator: Option<Child>,
     sites: Vec<(String, Child)>,
     port: u16,
+    base: PathBuf,
 }
 
 pub(crate) fn examples() -> PathBuf {
@@ -33,8 +34,13 @@ fn words(output: &Output) -> String {
 impl World {
     /// A coordinator and three sites that have joined it, each with a little data.
     pub(crate) fn new() -> Self {
+        Self::on(examples().join("base"))
+    }
+
+    /// The same on another base model.
+    pub(crate) fn on(base: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut world = Self { dir, coordinator: None, sites: Vec::new(), port: 0 };
+        let mut world = Self { dir, coordinator: None, sites: Vec::new(), port: 0, base };
         world.start_coordinator();
         for site in ["hospital", "legal", "industry"] {
             world.join(site);
@@ -114,7 +120,7 @@ impl World {
             .arg("--held-out")
             .arg(home.join("test.jsonl"))
             .arg("--base")
-            .arg(examples().join("base"))
+            .arg(&self.base)
             .stdout(Stdio::null())
             .stderr(fs::File::create(home.join("log")).unwrap())
             .spawn()
@@ -140,8 +146,7 @@ impl World {
         recipe.training.batch = 8;
         let path = self.path("recipe.toml");
         fs::write(&path, toml::to_string(&recipe).unwrap()).unwrap();
-        let base = examples().join("base");
-        let (path, base) = (path.to_str().unwrap(), base.to_str().unwrap());
+        let (path, base) = (path.to_str().unwrap(), self.base.to_str().unwrap());
         let created = self.operator(&["run", "create", path, "--base", base]);
         let run = created.split_whitespace().next().unwrap().to_owned();
         self.operator(&["run", "start", &run]);
