@@ -7,6 +7,7 @@ mod codec;
 mod plan;
 mod recipe;
 pub mod request;
+pub mod secagg;
 mod signed;
 mod tensor;
 mod token;
