@@ -66,6 +66,14 @@ impl Blobs {
         Ok(digest)
     }
 
+    /// Removes a blob, if it is there.
+    pub(crate) async fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        match self.store.delete(&Self::key(digest)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The size of a whole blob.
     pub(crate) async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
         match self.store.head(&Self::key(digest)).await {

@@ -36,6 +36,9 @@ pub enum Reject {
         /// What is wrong.
         why: String,
     },
+    /// A message of secure aggregation that does not hold.
+    #[error(transparent)]
+    Secagg(#[from] chancery_proto::secagg::SecaggError),
     /// Something that is not there.
     #[error("{what} is not known here")]
     NotFound {
@@ -73,6 +76,7 @@ impl Reject {
             Self::Another => "CH3104",
             Self::Round { .. } => "CH3105",
             Self::Update { code, .. } => code,
+            Self::Secagg(error) => error.code(),
             Self::NotFound { .. } => "CH3107",
             Self::State { .. } => "CH3108",
             Self::Argument(_) => "CH3109",

@@ -6,6 +6,7 @@ mod enrolment;
 mod participant;
 mod run;
 mod status;
+mod task;
 mod view;
 
 use std::sync::Arc;

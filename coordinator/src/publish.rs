@@ -40,7 +40,7 @@ pub(crate) async fn publish(
 ) -> Result<Published, Error> {
     let wrong = |e: &dyn fmt::Display| Error::Publish(e.to_string());
     let digest: Digest = run.adapter.parse().map_err(|e| wrong(&e))?;
-    let adapter = app.adapter_bytes(&digest).await?;
+    let adapter = app.blob_bytes(&digest).await?;
     let config = chancery_proto::peft_config(&run.recipe.adapter, &run.recipe.base.name);
     let config = serde_json::to_string_pretty(&config)? + "\n";
     let receipts = app.store.receipts(&run.id).await?;

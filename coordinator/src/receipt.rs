@@ -15,7 +15,7 @@ pub(crate) fn receipt(
     round: &Round,
     previous: Option<Digest>,
 ) -> Result<Option<Statement>, Error> {
-    let Phase::Succeeded { updates, adapter, scores, finished_at } = &round.phase else {
+    let Phase::Succeeded { updates, sum, scores, finished_at } = &round.phase else {
         return Ok(None);
     };
     let plan = &round.plan;
@@ -32,6 +32,7 @@ pub(crate) fn receipt(
             pseudonym: pseudonym.clone(),
             key: member(pseudonym)?.key.clone(),
             update_digest: digest(&update.digest)?,
+            chunk_root: update.chunk_root.clone(),
             statement_digest: digest(&update.statement)?,
         });
     }
@@ -44,12 +45,14 @@ pub(crate) fn receipt(
             base: scores.base,
         });
     }
-    let adapter_after = digest(adapter)?;
+    let adapter_after = digest(&sum.adapter)?;
+    let plan_json = plan.to_json();
     let receipt = Receipt {
         run: plan.run.clone(),
         round: plan.round,
         rounds: plan.rounds,
-        plan_digest: Digest::of(&plan.to_json()),
+        plan_digest: Digest::of(&plan_json),
+        plan: String::from_utf8(plan_json).map_err(|e| Error::State(e.to_string()))?,
         recipe_digest: digest(&plan.recipe_digest)?,
         base_digest: digest(&plan.base_digest)?,
         adapter_before: digest(&plan.adapter_digest)?,
@@ -62,7 +65,10 @@ pub(crate) fn receipt(
         ring_bits: plan.ring.ring_bits,
         clip: plan.ring.clip,
         quorum: plan.quorum,
-        roster: plan.roster.clone(),
+        threshold: plan.threshold,
+        lost: plan.pseudonyms().into_iter().filter(|site| !updates.contains_key(site)).collect(),
+        transcript: sum.transcript.as_deref().map(digest).transpose()?,
+        roster: plan.pseudonyms(),
         participants,
         refused: round.refusals.clone(),
         quantisation_error: updates.values().map(|u| u.quantisation_error).fold(0.0, f64::max),

@@ -3,18 +3,28 @@
 //! coordinator goes on by looking.
 //!
 //! ```text
-//! Training --(all in or lost, quorum met)--> Aggregating --> Evaluating --> Succeeded
-//!    |                                                           (all in or lost, or deadline)
-//!    +--(deadline, quorum not met; stop)--> Failed
+//! trusted:  Training ----------------------------------------------------+
+//! masked:   Advertising -> Sharing -> Masking -> Confirming -> Unmasking +-> Aggregating
+//!                                                                              |
+//!           Succeeded <- Evaluating <------------------------------------------+
+//!
+//! A step ends when everybody it asked has answered or got lost and enough have answered; past its
+//! deadline without enough answers the round is Failed. So it is when it is stopped.
 //! ```
 
-use std::collections::BTreeMap;
+mod phase;
+mod stage;
+#[cfg(test)]
+mod tests;
 
-use chancery_proto::Plan;
-use chancery_provenance::{Refusal, Score, Traffic};
+use chancery_proto::secagg::{Advert, Confirmation};
+use chancery_proto::{Plan, PrivacyMode};
+use chancery_provenance::{Refusal, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Reject;
+pub(crate) use phase::{BySite, Keyed, Masked, Phase, Scores, Sealed, Sum, Update};
+pub(crate) use stage::{Report, Stage, Work};
 
 /// Refusals that one round keeps; a hostile site must not fill the database.
 const REFUSAL_LIMIT: usize = 256;
@@ -32,177 +42,53 @@ pub(crate) struct Round {
     pub traffic: Traffic,
     /// Milliseconds since 1970.
     pub started_at: u64,
-    /// How long each of the two working phases may last.
+    /// How long each step may last.
     deadline_ms: u64,
     /// How long a site may be silent.
     lease_ms: u64,
 }
 
-/// Where a round is; each phase holds only its own data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
-    /// Sites train.
-    Training {
-        /// By pseudonym.
-        sites: BTreeMap<String, Work<Update>>,
-    },
-    /// The coordinator sums.
-    Aggregating {
-        /// By pseudonym.
-        updates: BTreeMap<String, Update>,
-    },
-    /// Sites score the new adapter.
-    Evaluating {
-        /// By pseudonym.
-        updates: BTreeMap<String, Update>,
-        /// The new adapter.
-        adapter: String,
-        /// By pseudonym.
-        sites: BTreeMap<String, Work<Scores>>,
-        /// When scoring began.
-        since: u64,
-    },
-    /// Done.
-    Succeeded {
-        /// By pseudonym.
-        updates: BTreeMap<String, Update>,
-        /// The new adapter.
-        adapter: String,
-        /// By pseudonym.
-        scores: BTreeMap<String, Scores>,
-        /// Milliseconds since 1970.
-        finished_at: u64,
-    },
-    /// Over without an adapter.
-    Failed {
-        /// Why.
-        why: String,
-        /// Milliseconds since 1970.
-        finished_at: u64,
-    },
-}
-
-/// One site's task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Work<T> {
-    /// Not asked for yet; lost when nobody asks until then.
-    Open {
-        /// Milliseconds since 1970.
-        until: u64,
-    },
-    /// Being done.
-    Leased {
-        /// The lease's name.
-        lease: String,
-        /// Milliseconds since 1970.
-        until: u64,
-        /// The latest report.
-        report: Report,
-    },
-    /// Silent for longer than a lease; it may come back while the phase is open.
-    Lost,
-    /// Handed in.
-    Done(T),
-}
-
-/// A site's latest report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// Optimiser step.
-    pub step: u32,
-    /// Of how many.
-    pub steps: u32,
-    /// Tokens a second.
-    pub tokens_per_second: f64,
-}
-
-/// An update that counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Update {
-    /// Of the packed bytes.
-    pub digest: String,
-    /// Of the training statement's bundle.
-    pub statement: String,
-    /// The last step's loss.
-    pub loss: f64,
-    /// Relative error of quantisation.
-    pub quantisation_error: f64,
-}
-
-/// A site's figures.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Scores {
-    /// With the round's adapter.
-    pub adapter: Score,
-    /// Without one.
-    pub base: Option<Score>,
+/// What a site hands in.
+#[derive(Clone, Debug)]
+pub(crate) enum Handed {
+    /// Its keys.
+    Keys(Advert),
+    /// Its sealed shares.
+    Shares(Sealed),
+    /// Its update.
+    Update(Update),
+    /// Its signature over the survivors.
+    Confirmation(Confirmation),
+    /// The shares it releases.
+    Release(Sealed),
+    /// Its figures.
+    Scores(Scores),
 }
 
 /// Something that happened. Sites appear under their pseudonyms.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A site asks for work; a new lease would be called `lease`.
-    TaskRequested {
-        /// The site.
-        site: String,
-        /// The new lease's name.
-        lease: String,
-    },
+    TaskRequested { site: String, lease: String },
     /// A site is alive.
-    Progress {
-        /// The site.
-        site: String,
-        /// Its lease.
-        lease: String,
-        /// What it reports.
-        report: Report,
-    },
+    Progress { site: String, lease: String, report: Report },
     /// Bytes of a site moved; it is alive, whatever the task.
-    BytesMoved {
-        /// The site.
-        site: String,
-    },
-    /// A site hands in an update that was checked.
-    UpdateSubmitted {
-        /// The site.
-        site: String,
-        /// Its lease.
-        lease: String,
-        /// The update.
-        update: Update,
-    },
+    BytesMoved { site: String },
+    /// A site hands in something that was checked.
+    Handed { site: String, lease: String, handed: Handed },
     /// The sum is done.
-    Aggregated {
-        /// The new adapter.
-        adapter: String,
-    },
-    /// A site hands in its figures.
-    EvaluationSubmitted {
-        /// The site.
-        site: String,
-        /// Its lease.
-        lease: String,
-        /// The figures.
-        scores: Scores,
-    },
+    Aggregated { sum: Sum },
     /// Time passed.
     Tick,
     /// The round is to end.
-    Stop {
-        /// Why.
-        why: String,
-    },
+    Stop { why: String },
 }
 
 /// What a step answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Train under this lease.
-    Train(String),
-    /// Evaluate under this lease.
-    Evaluate(String),
+    /// Do what the phase asks for, under this lease.
+    Work(String),
     /// There is nothing to do for this site.
     Nothing,
     /// Recorded.
@@ -223,36 +109,22 @@ pub(crate) struct Step {
 impl Round {
     /// A round in which nobody has begun.
     pub(crate) fn new(plan: Plan, deadline_ms: u64, lease_ms: u64, at: u64) -> Self {
-        let phase = Phase::Training { sites: open(&plan, at + lease_ms) };
+        let cohort = plan.pseudonyms();
+        let phase = match plan.mode {
+            PrivacyMode::Trusted => {
+                Phase::Training { stage: Stage::open(&cohort, at, at + lease_ms) }
+            }
+            PrivacyMode::Masked => {
+                Phase::Advertising { stage: Stage::open(&cohort, at, at + lease_ms) }
+            }
+        };
         let (refusals, traffic) = (Vec::new(), Traffic::default());
         Self { plan, phase, refusals, traffic, started_at: at, deadline_ms, lease_ms }
     }
 
     /// When the round must be looked at again although nothing happened.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        fn next<T>(sites: &BTreeMap<String, Work<T>>, end: u64) -> u64 {
-            let leases = sites.values().filter_map(|work| match work {
-                Work::Open { until } | Work::Leased { until, .. } => Some(*until),
-                Work::Lost | Work::Done(_) => None,
-            });
-            leases.min().unwrap_or(end).min(end)
-        }
-        match &self.phase {
-            Phase::Training { sites } => Some(next(sites, self.started_at + self.deadline_ms)),
-            Phase::Evaluating { sites, since, .. } => Some(next(sites, since + self.deadline_ms)),
-            Phase::Aggregating { .. } | Phase::Succeeded { .. } | Phase::Failed { .. } => None,
-        }
-    }
-
-    /// The phase in a word.
-    pub(crate) fn state(&self) -> &'static str {
-        match &self.phase {
-            Phase::Training { .. } => "training",
-            Phase::Aggregating { .. } => "aggregating",
-            Phase::Evaluating { .. } => "evaluating",
-            Phase::Succeeded { .. } => "succeeded",
-            Phase::Failed { .. } => "failed",
-        }
+        self.phase.leases().map(|leases| leases.next(self.deadline_ms))
     }
 
     /// Keeps a message that did not count; beyond a limit only the first ones are kept.
@@ -266,41 +138,58 @@ impl Round {
         }
     }
 
+    /// Whether the step that is on asks for something of this site. Who got lost in an earlier step of
+    /// a masked round is not asked again.
+    pub(crate) fn asks(&self, site: &str) -> bool {
+        self.phase.leases().is_some_and(|leases| leases.includes(site))
+    }
+
+    /// Whether so much of the site's lease is used up that it is worth writing down that it lives.
+    pub(crate) fn wants_news(&self, site: &str, at: u64) -> bool {
+        self.leased_until(site).is_some_and(|until| until < at + self.lease_ms / 2)
+    }
+
+    /// Until when the site has a lease, if it has one.
+    pub(crate) fn leased_until(&self, site: &str) -> Option<u64> {
+        self.phase.leases()?.leased_until(site)
+    }
+
+    /// A site whose message was refused has no lease any more; it may ask for the task again.
+    pub(crate) fn drop_lease(&mut self, site: &str) {
+        if let Some(leases) = self.phase.leases_mut() {
+            leases.forfeit(site);
+        }
+    }
+
     /// Takes one event at the time `at`.
     pub(crate) fn apply(mut self, event: Event, at: u64) -> Result<Step, Reject> {
         let until = at + self.lease_ms;
+        let late = Reject::TooLate { phase: self.phase.name() };
         let answer = match event {
-            Event::TaskRequested { site, lease } => self.give(&site, lease, until)?,
-            Event::Progress { site, lease, report } => {
-                match &mut self.phase {
-                    Phase::Training { sites } => renew(sites, &site, &lease, report, until)?,
-                    Phase::Evaluating { sites, .. } => renew(sites, &site, &lease, report, until)?,
-                    _ => return Err(Reject::TooLate { phase: self.state() }),
+            Event::TaskRequested { site, lease } => {
+                let leases = self.phase.leases_mut();
+                match leases.map(|leases| leases.grant(&site, &lease, until)).transpose()? {
+                    Some(true) => Answer::Work(lease),
+                    _ => Answer::Nothing,
                 }
+            }
+            Event::Progress { site, lease, report } => {
+                self.phase.leases_mut().ok_or(late)?.renew(&site, &lease, report, until)?;
                 Answer::Recorded
             }
             Event::BytesMoved { site } => {
-                match &mut self.phase {
-                    Phase::Training { sites } => prolong(sites, &site, until)?,
-                    Phase::Evaluating { sites, .. } => prolong(sites, &site, until)?,
-                    _ => return Err(Reject::TooLate { phase: self.state() }),
-                }
+                self.phase.leases_mut().ok_or(late)?.prolong(&site, until)?;
                 Answer::Recorded
             }
-            Event::UpdateSubmitted { site, lease, update } => {
-                self.take_update(&site, &lease, update)?
-            }
-            Event::Aggregated { adapter } => match self.phase {
-                Phase::Aggregating { updates } => {
-                    let sites = open(&self.plan, until);
-                    self.phase = Phase::Evaluating { updates, adapter, sites, since: at };
+            Event::Handed { site, lease, handed } => self.take(&site, &lease, handed)?,
+            Event::Aggregated { sum } => match self.phase {
+                Phase::Aggregating { updates, .. } => {
+                    let stage = Stage::open(&self.plan.pseudonyms(), at, until);
+                    self.phase = Phase::Evaluating { updates, sum, stage };
                     Answer::Recorded
                 }
                 _ => Answer::Known,
             },
-            Event::EvaluationSubmitted { site, lease, scores } => {
-                self.take_scores(&site, &lease, scores)?
-            }
             Event::Tick => Answer::Nothing,
             Event::Stop { why } => {
                 if !matches!(self.phase, Phase::Succeeded { .. } | Phase::Failed { .. }) {
@@ -309,210 +198,173 @@ impl Round {
                 Answer::Recorded
             }
         };
-        self.expire(at);
+        if let Some(leases) = self.phase.leases_mut() {
+            leases.expire(at);
+        }
         self.close(at);
         Ok(Step { round: self, answer })
     }
 
-    fn give(&mut self, site: &str, lease: String, until: u64) -> Result<Answer, Reject> {
-        let given = lease.clone();
-        let granted = match &mut self.phase {
-            Phase::Training { sites } => grant(sites, site, lease, until)?,
-            Phase::Evaluating { sites, .. } => grant(sites, site, lease, until)?,
-            _ => false,
-        };
-        Ok(match (&self.phase, granted) {
-            (Phase::Training { .. }, true) => Answer::Train(given),
-            (Phase::Evaluating { .. }, true) => Answer::Evaluate(given),
-            _ => Answer::Nothing,
-        })
-    }
-
-    fn take_update(&mut self, site: &str, lease: &str, update: Update) -> Result<Answer, Reject> {
-        let known = |counted: &Update| {
-            if counted.digest == update.digest { Ok(Answer::Known) } else { Err(Reject::Another) }
-        };
-        match &mut self.phase {
-            Phase::Training { sites } => match sites.get_mut(site).ok_or(Reject::Foreign)? {
-                Work::Done(counted) => known(counted),
-                work => {
-                    held(work, lease)?;
-                    *work = Work::Done(update);
-                    Ok(Answer::Recorded)
+    /// Takes what a site hands in. What it handed in before is known, when it is the same.
+    fn take(&mut self, site: &str, lease: &str, handed: Handed) -> Result<Answer, Reject> {
+        let late = Reject::TooLate { phase: self.phase.name() };
+        match (&mut self.phase, handed) {
+            (Phase::Advertising { stage }, Handed::Keys(keys)) => {
+                once(stage.take(site, lease, keys.clone())?, &keys)
+            }
+            (Phase::Sharing { stage, .. }, Handed::Shares(shares)) => {
+                once(stage.take(site, lease, shares.clone())?, &shares)
+            }
+            (Phase::Training { stage } | Phase::Masking { stage, .. }, Handed::Update(update)) => {
+                match stage.take(site, lease, update.clone())? {
+                    Ok(()) => Ok(Answer::Recorded),
+                    Err(before) if before.digest == update.digest => Ok(Answer::Known),
+                    Err(_) => Err(Reject::Another),
                 }
-            },
-            Phase::Aggregating { updates }
-            | Phase::Evaluating { updates, .. }
-            | Phase::Succeeded { updates, .. } => match updates.get(site) {
-                Some(counted) => known(counted),
-                None => Err(Reject::TooLate { phase: self.state() }),
-            },
-            Phase::Failed { .. } => Err(Reject::TooLate { phase: self.state() }),
-        }
-    }
-
-    fn take_scores(&mut self, site: &str, lease: &str, scores: Scores) -> Result<Answer, Reject> {
-        match &mut self.phase {
-            Phase::Evaluating { sites, .. } => match sites.get_mut(site).ok_or(Reject::Foreign)? {
-                Work::Done(_) => Ok(Answer::Known),
-                work => {
-                    held(work, lease)?;
-                    *work = Work::Done(scores);
-                    Ok(Answer::Recorded)
-                }
-            },
+            }
+            (Phase::Confirming { stage, .. }, Handed::Confirmation(signed)) => {
+                once(stage.take(site, lease, signed.clone())?, &signed)
+            }
+            (Phase::Unmasking { stage, .. }, Handed::Release(release)) => {
+                once(stage.take(site, lease, release.clone())?, &release)
+            }
+            (Phase::Evaluating { stage, .. }, Handed::Scores(scores)) => stage
+                .take(site, lease, scores)?
+                .map_or(Ok(Answer::Known), |()| Ok(Answer::Recorded)),
             // A site whose answer got lost says it again; that is nothing to hold against it.
-            Phase::Succeeded { scores, .. } if scores.contains_key(site) => Ok(Answer::Known),
-            _ => Err(Reject::TooLate { phase: self.state() }),
-        }
-    }
-
-    /// Whether the site has a lease, and until when.
-    pub(crate) fn leased_until(&self, site: &str) -> Option<u64> {
-        fn end<T>(sites: &BTreeMap<String, Work<T>>, site: &str) -> Option<u64> {
-            match sites.get(site) {
-                Some(Work::Leased { until, .. }) => Some(*until),
-                _ => None,
-            }
-        }
-        match &self.phase {
-            Phase::Training { sites } => end(sites, site),
-            Phase::Evaluating { sites, .. } => end(sites, site),
-            _ => None,
-        }
-    }
-
-    /// Whether so much of the site's lease is used up that it is worth writing down that it lives.
-    pub(crate) fn wants_news(&self, site: &str, at: u64) -> bool {
-        self.leased_until(site).is_some_and(|until| until < at + self.lease_ms / 2)
-    }
-
-    /// A site whose update was refused has no lease any more; it may ask for the task again.
-    pub(crate) fn drop_lease(&mut self, site: &str) {
-        if let Phase::Training { sites } = &mut self.phase
-            && let Some(work @ Work::Leased { .. }) = sites.get_mut(site)
-        {
-            *work = Work::Lost;
-        }
-    }
-
-    /// Gives up what was silent for too long.
-    fn expire(&mut self, at: u64) {
-        fn lose<T>(sites: &mut BTreeMap<String, Work<T>>, at: u64) {
-            for work in sites.values_mut() {
-                if let Work::Open { until } | Work::Leased { until, .. } = work
-                    && *until <= at
-                {
-                    *work = Work::Lost;
+            (phase, Handed::Update(update)) => {
+                match phase.updates().and_then(|all| all.get(site)) {
+                    Some(counted) if counted.digest == update.digest => Ok(Answer::Known),
+                    Some(_) => Err(Reject::Another),
+                    None => Err(late),
                 }
             }
-        }
-        match &mut self.phase {
-            Phase::Training { sites } => lose(sites, at),
-            Phase::Evaluating { sites, .. } => lose(sites, at),
-            _ => {}
+            (phase, handed) if phase.holds(site, &handed) => Ok(Answer::Known),
+            _ => Err(late),
         }
     }
 
-    /// Moves on when a phase has what it needs, or no time left.
+    /// Moves on when a step has what it needs, or no time left.
     fn close(&mut self, at: u64) {
-        let overdue = |since: u64| at >= since + self.deadline_ms;
-        match &self.phase {
-            Phase::Training { sites } => {
-                let updates = done(sites);
-                let settled = sites.values().all(|w| matches!(w, Work::Done(_) | Work::Lost));
-                let enough = updates.len() >= self.plan.quorum as usize;
-                if enough && (settled || overdue(self.started_at)) {
-                    self.phase = Phase::Aggregating { updates };
-                } else if overdue(self.started_at) {
-                    let why = format!(
-                        "round {}: {} of the {} updates it needs came before the deadline",
-                        self.plan.round,
-                        updates.len(),
-                        self.plan.quorum
-                    );
-                    self.phase = Phase::Failed { why, finished_at: at };
-                }
+        let until = at + self.lease_ms;
+        let next = match &self.phase {
+            Phase::Training { stage } => self
+                .after(stage, at)
+                .map(|enough| enough.map(|updates| Phase::Aggregating { updates, masked: None })),
+            Phase::Advertising { stage } => self.after(stage, at).map(|enough| {
+                enough.map(|adverts| {
+                    let stage = Stage::open(adverts.keys(), at, until);
+                    Phase::Sharing { adverts, stage }
+                })
+            }),
+            Phase::Sharing { adverts, stage } => self.after(stage, at).map(|enough| {
+                enough.map(|shares| {
+                    let stage = Stage::open(shares.keys(), at, until);
+                    Phase::Masking { keyed: Keyed { adverts: adverts.clone(), shares }, stage }
+                })
+            }),
+            Phase::Masking { keyed, stage } => self.after(stage, at).map(|enough| {
+                enough.map(|updates| {
+                    let stage = Stage::open(updates.keys(), at, until);
+                    Phase::Confirming { keyed: keyed.clone(), updates, stage }
+                })
+            }),
+            Phase::Confirming { keyed, updates, stage } => self.after(stage, at).map(|enough| {
+                enough.map(|confirmations| {
+                    let stage = Stage::open(confirmations.keys(), at, until);
+                    let (keyed, updates) = (keyed.clone(), updates.clone());
+                    Phase::Unmasking { keyed, updates, confirmations, stage }
+                })
+            }),
+            Phase::Unmasking { keyed, updates, confirmations, stage } => {
+                self.after(stage, at).map(|enough| {
+                    enough.map(|releases| {
+                        let (keyed, confirmations) = (keyed.clone(), confirmations.clone());
+                        let masked = Masked { keyed, confirmations, releases };
+                        let (updates, masked) = (updates.clone(), Some(Box::new(masked)));
+                        Phase::Aggregating { updates, masked }
+                    })
+                })
             }
-            Phase::Evaluating { updates, adapter, sites, since } => {
-                let scores = done(sites);
-                let settled = sites.values().all(|w| matches!(w, Work::Done(_) | Work::Lost));
-                if (settled && !scores.is_empty()) || overdue(*since) {
-                    self.phase = Phase::Succeeded {
-                        updates: updates.clone(),
-                        adapter: adapter.clone(),
-                        scores,
-                        finished_at: at,
-                    };
-                }
+            Phase::Evaluating { updates, sum, stage } => {
+                let scores = stage.collect();
+                let over = stage.is_settled() && !scores.is_empty();
+                (over || stage.is_overdue(at, self.deadline_ms)).then(|| {
+                    let (updates, sum) = (updates.clone(), sum.clone());
+                    Ok(Phase::Succeeded { updates, sum, scores, finished_at: at })
+                })
             }
-            _ => {}
+            Phase::Aggregating { .. } | Phase::Succeeded { .. } | Phase::Failed { .. } => None,
+        };
+        match next {
+            Some(Ok(phase)) => self.phase = phase,
+            Some(Err(why)) => self.phase = Phase::Failed { why, finished_at: at },
+            None => {}
         }
     }
-}
 
-fn open<T>(plan: &Plan, until: u64) -> BTreeMap<String, Work<T>> {
-    plan.roster.iter().map(|site| (site.clone(), Work::Open { until })).collect()
-}
-
-fn done<T: Clone>(sites: &BTreeMap<String, Work<T>>) -> BTreeMap<String, T> {
-    sites
-        .iter()
-        .filter_map(|(site, work)| match work {
-            Work::Done(value) => Some((site.clone(), value.clone())),
-            _ => None,
+    /// What a step gave, once it is over; or why the round fails.
+    fn after<T: Clone>(&self, stage: &Stage<T>, at: u64) -> Option<Result<BySite<T>, String>> {
+        let answers = stage.collect();
+        let (answered, needed) = (answers.len(), self.needed());
+        let overdue = stage.is_overdue(at, self.deadline_ms);
+        if answered >= needed && (stage.is_settled() || overdue) {
+            return Some(Ok(answers));
+        }
+        overdue.then(|| {
+            let (round, step) = (self.plan.round, self.phase.name());
+            Err(format!("round {round}: {answered} of the {needed} answers it needs came before the deadline ({step})"))
         })
-        .collect()
-}
+    }
 
-/// Leases the site's task; a site that asks again has forgotten its lease and gets a new one.
-fn grant<T>(
-    sites: &mut BTreeMap<String, Work<T>>,
-    site: &str,
-    lease: String,
-    until: u64,
-) -> Result<bool, Reject> {
-    match sites.get_mut(site).ok_or(Reject::Foreign)? {
-        Work::Done(_) => Ok(false),
-        work => {
-            *work = Work::Leased { lease, until, report: Report::default() };
-            Ok(true)
+    /// Answers without which a step cannot end well. Updates need the quorum; what only opens the sum
+    /// needs the threshold.
+    fn needed(&self) -> usize {
+        match self.phase {
+            Phase::Confirming { .. } | Phase::Unmasking { .. } => self.plan.threshold as usize,
+            _ => self.plan.quorum.max(self.plan.threshold) as usize,
         }
     }
 }
 
-fn renew<T>(
-    sites: &mut BTreeMap<String, Work<T>>,
-    site: &str,
-    lease: &str,
-    news: Report,
-    end: u64,
-) -> Result<(), Reject> {
-    match sites.get_mut(site).ok_or(Reject::Foreign)? {
-        Work::Leased { lease: held, until, report } if held == lease => {
-            (*until, *report) = (end, news);
-            Ok(())
+impl Phase {
+    /// Whether a later phase holds exactly this, handed in by this site.
+    fn holds(&self, site: &str, handed: &Handed) -> bool {
+        let keyed = match self {
+            Self::Masking { keyed, .. }
+            | Self::Confirming { keyed, .. }
+            | Self::Unmasking { keyed, .. } => Some(keyed),
+            Self::Aggregating { masked: Some(masked), .. } => Some(&masked.keyed),
+            _ => None,
+        };
+        match (self, handed) {
+            (Self::Sharing { adverts, .. }, Handed::Keys(keys)) => adverts.get(site) == Some(keys),
+            (_, Handed::Keys(keys)) => keyed.is_some_and(|k| k.adverts.get(site) == Some(keys)),
+            (_, Handed::Shares(shares)) => {
+                keyed.is_some_and(|keyed| keyed.shares.get(site) == Some(shares))
+            }
+            (Self::Unmasking { confirmations, .. }, Handed::Confirmation(signed)) => {
+                confirmations.get(site) == Some(signed)
+            }
+            // What opened the sum is gone after it; a site that says it again has nothing to fear.
+            (Self::Aggregating { masked: Some(masked), .. }, Handed::Release(release)) => {
+                masked.releases.get(site) == Some(release)
+            }
+            (
+                Self::Evaluating { updates, .. } | Self::Succeeded { updates, .. },
+                Handed::Release(_),
+            ) => updates.contains_key(site),
+            (Self::Succeeded { scores, .. }, Handed::Scores(_)) => scores.contains_key(site),
+            _ => false,
         }
-        _ => Err(Reject::Lease),
     }
 }
 
-fn prolong<T>(sites: &mut BTreeMap<String, Work<T>>, site: &str, end: u64) -> Result<(), Reject> {
-    match sites.get_mut(site).ok_or(Reject::Foreign)? {
-        Work::Leased { until, .. } => {
-            *until = end;
-            Ok(())
-        }
-        _ => Err(Reject::Lease),
+/// The answer to something that may be said once, and then only repeated.
+fn once<T: PartialEq>(taken: Result<(), &T>, value: &T) -> Result<Answer, Reject> {
+    match taken {
+        Ok(()) => Ok(Answer::Recorded),
+        Err(before) if before == value => Ok(Answer::Known),
+        Err(_) => Err(Reject::Another),
     }
 }
-
-fn held<T>(work: &Work<T>, lease: &str) -> Result<(), Reject> {
-    match work {
-        Work::Leased { lease: held, .. } if held == lease => Ok(()),
-        _ => Err(Reject::Lease),
-    }
-}
-
-#[cfg(test)]
-mod tests;

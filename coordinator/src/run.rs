@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chancery_proto::{BaseShape, Plan, Recipe, Ring};
-use chancery_provenance::Digest;
+use chancery_proto::{BaseShape, Plan, Recipe, Ring, secagg};
+use chancery_provenance::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Reject;
@@ -74,12 +74,23 @@ pub(crate) struct Member {
     pub pseudonym: String,
     /// Its key (SPKI, PEM).
     pub key: String,
+    /// The same key's 32 bytes, in hexadecimal.
+    pub identity: String,
     /// Training examples.
     pub samples: u64,
     /// What it calls its task.
     pub task: String,
     /// Whether it knows that the run is over.
     pub told: bool,
+}
+
+impl Member {
+    fn in_roster(&self) -> secagg::Member {
+        let mut identity = [0; 32];
+        // It was written by `admit`; anything else gives a roster that no site agrees with.
+        let _ = hex::decode_to_slice(&self.identity, &mut identity);
+        secagg::Member { pseudonym: self.pseudonym.clone(), identity }
+    }
 }
 
 /// What a site says of itself when it asks for work.
@@ -102,17 +113,10 @@ pub(crate) struct Caller {
 pub(crate) enum Reply {
     /// This run has nothing for the site.
     Nothing(&'static str),
-    /// Train.
-    Train {
+    /// Do what the running round's phase asks for.
+    Work {
         /// The lease.
         lease: String,
-    },
-    /// Evaluate.
-    Evaluate {
-        /// The lease.
-        lease: String,
-        /// The adapter.
-        adapter: String,
     },
     /// The run is over.
     Finished {
@@ -209,7 +213,7 @@ impl Run {
                 if caller.samples == 0 {
                     return Ok(Reply::Nothing("the site has no training examples"));
                 }
-                self.admit(caller);
+                self.admit(caller)?;
                 if self.members.len() < self.recipe.federation.sites as usize {
                     return Ok(Reply::Nothing("the run waits for more sites"));
                 }
@@ -222,12 +226,12 @@ impl Run {
                     return Ok(Reply::Nothing("the run has begun without this site"));
                 };
                 let event = Event::TaskRequested { site: member.pseudonym.clone(), lease };
+                if !round.asks(&member.pseudonym) {
+                    return Ok(Reply::Nothing("the round goes on without this site"));
+                }
                 let step = round.as_ref().clone().apply(event, at)?;
-                let reply = match (step.answer, &step.round.phase) {
-                    (Answer::Train(lease), _) => Reply::Train { lease },
-                    (Answer::Evaluate(lease), Phase::Evaluating { adapter, .. }) => {
-                        Reply::Evaluate { lease, adapter: adapter.clone() }
-                    }
+                let reply = match step.answer {
+                    Answer::Work(lease) => Reply::Work { lease },
                     _ => Reply::Nothing("the other sites are at work"),
                 };
                 self.state = RunState::Running(Box::new(step.round));
@@ -258,7 +262,11 @@ impl Run {
         }
     }
 
-    fn admit(&mut self, caller: &Caller) {
+    fn admit(&mut self, caller: &Caller) -> Result<(), Reject> {
+        let identity = PublicKey::from_pem(&caller.key)
+            .ok()
+            .and_then(|key| key.ed25519_bytes())
+            .ok_or_else(|| Reject::Argument("a site needs an Ed25519 key".to_owned()))?;
         // Sites keep one pseudonym for a run, and have others in other runs.
         let digest = Digest::of(format!("{}\n{}", self.id, caller.key).as_bytes());
         let pseudonym = format!("site-{}", digest.hex().get(..8).unwrap_or_default());
@@ -267,20 +275,22 @@ impl Run {
         let member = Member {
             pseudonym,
             key: caller.key.clone(),
+            identity: hex::encode(identity),
             samples: caller.samples,
             task,
             told: false,
         };
         self.members.insert(caller.site.clone(), member);
+        Ok(())
     }
 
     /// Begins the round after the last one.
     fn next_round(&mut self, at: u64) {
         let federation = &self.recipe.federation;
         let round = self.history.len() as u32 + 1;
-        let mut roster: Vec<String> =
-            self.members.values().map(|member| member.pseudonym.clone()).collect();
-        roster.sort();
+        let mut roster: Vec<secagg::Member> =
+            self.members.values().map(Member::in_roster).collect();
+        roster.sort_by(|one, other| one.pseudonym.cmp(&other.pseudonym));
         // The largest site weighs 1, so that no precision is lost to a cap that nobody reaches.
         let largest = self.members.values().map(|member| member.samples).max().unwrap_or(1);
         let cap = largest.clamp(1, u64::from(self.recipe.codec.max_samples)) as u32;
@@ -299,6 +309,7 @@ impl Run {
             ring: Ring::for_cohort(codec.bits, codec.clip, cap, roster.len() as u32),
             roster,
             quorum: federation.quorum,
+            threshold: self.recipe.threshold(),
         };
         let deadline = u64::from(federation.deadline_seconds) * 1000;
         let lease = u64::from(federation.lease_seconds) * 1000;
@@ -323,8 +334,8 @@ impl Run {
         let RunState::Running(round) = &self.state else { return };
         let round = round.as_ref().clone();
         match &round.phase {
-            Phase::Succeeded { adapter, .. } => {
-                self.adapter.clone_from(adapter);
+            Phase::Succeeded { sum, .. } => {
+                self.adapter.clone_from(&sum.adapter);
                 let last = round.plan.round == round.plan.rounds;
                 self.history.push(round);
                 if last {

@@ -1,6 +1,7 @@
 //! A task that a site has checked: signed by the coordinator, true to its recipe, allowed here.
 
-use chancery_proto::{BaseShape, Encoded, Plan, Recipe, Tensors, wire};
+use chancery_proto::secagg::Setting;
+use chancery_proto::{BaseShape, Encoded, Plan, PrivacyMode, Recipe, Tensors, wire};
 use chancery_provenance::Digest;
 
 use crate::error::Error;
@@ -14,6 +15,8 @@ pub(crate) struct Assignment {
     pub(crate) plan: Plan,
     pub(crate) plan_digest: Digest,
     pub(crate) recipe: Recipe,
+    /// What this site is called in the round.
+    pub(crate) pseudonym: String,
 }
 
 impl Assignment {
@@ -22,7 +25,7 @@ impl Assignment {
         home: &Home,
         base_digest: &Digest,
         base_shape: &BaseShape,
-        task: wire::Train,
+        task: wire::Assignment,
     ) -> Result<Self, Error> {
         let refuse = |round: u32, why: &str| Error::Plan { round, why: why.to_owned() };
         let signed = Plan::signed_bytes(&task.plan);
@@ -53,8 +56,31 @@ impl Assignment {
         if ring.clip != recipe.codec.clip || ring.quantisation_bits != recipe.codec.bits {
             return Err(refuse(round, "its codec is not the recipe's"));
         }
-        home.policy()?.check(&recipe, round)?;
-        Ok(Self { lease: task.lease, plan_digest: Digest::of(&task.plan), plan, recipe })
+        if plan.threshold != recipe.threshold() {
+            return Err(refuse(round, "its threshold is not the recipe's"));
+        }
+        let own = home.key().public().ed25519_bytes();
+        let member = plan.roster.iter().find(|member| Some(member.identity) == own);
+        let member = member.ok_or_else(|| refuse(round, "this site's key is not in its roster"))?;
+        let policy = home.policy()?;
+        policy.check(&recipe, round)?;
+        policy.check_roster(&plan, own)?;
+        let (pseudonym, plan_digest) = (member.pseudonym.clone(), Digest::of(&task.plan));
+        let assignment = Self { lease: task.lease, plan_digest, plan, recipe, pseudonym };
+        if assignment.is_masked() {
+            assignment.setting().check()?;
+        }
+        Ok(assignment)
+    }
+
+    /// Whether nobody may see this site's update.
+    pub(crate) fn is_masked(&self) -> bool {
+        self.plan.mode == PrivacyMode::Masked
+    }
+
+    /// What secure aggregation goes by.
+    pub(crate) fn setting(&self) -> Setting {
+        self.plan.setting(*self.plan_digest.as_bytes())
     }
 
     /// The adapter that the run starts from.

@@ -10,8 +10,8 @@ use chancery_proto::request::{BODY_LIMIT, CHUNK};
 use chancery_proto::wire::blob_client::BlobClient;
 use chancery_proto::wire::participant_client::ParticipantClient;
 use chancery_proto::wire::{
-    Evaluation, GetChunkRequest, NextTaskRequest, Progress, ProgressReply, PutChunkRequest,
-    Receipt, StatRequest, Task, Update,
+    Confirmation, Evaluation, GetChunkRequest, Keys, NextTaskRequest, Progress, ProgressReply,
+    PutChunkRequest, Receipt, Release, Shares, StatRequest, Task, Update,
 };
 use chancery_provenance::Digest;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -22,6 +22,21 @@ use crate::home::Home;
 
 /// The longest pause between two tries of a call that may succeed later.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// One call, again and again until it is answered for good.
+macro_rules! submit {
+    ($client:ident, $call:ident, $message:ident, $what:literal) => {
+        persist(|| async {
+            let mut client = $client.participant.clone();
+            client
+                .$call($message.clone())
+                .await
+                .map(tonic::Response::into_inner)
+                .map_err(|status| refused($what, status))
+        })
+        .await
+    };
+}
 
 /// A site's calls to its coordinator. Clones share one connection.
 #[derive(Clone)]
@@ -97,30 +112,34 @@ impl Client {
             .map_err(|status| refused("a progress report", status))
     }
 
+    /// Hands in the round's keys, as often as it takes.
+    pub async fn submit_keys(&self, keys: &Keys) -> Result<Receipt, Error> {
+        submit!(self, submit_keys, keys, "the round's keys")
+    }
+
+    /// Hands in sealed shares, as often as it takes.
+    pub async fn submit_shares(&self, shares: &Shares) -> Result<Receipt, Error> {
+        submit!(self, submit_shares, shares, "the sealed shares")
+    }
+
     /// Hands in an update, as often as it takes.
     pub async fn submit_update(&self, update: &Update) -> Result<Receipt, Error> {
-        persist(|| async {
-            let mut client = self.participant.clone();
-            client
-                .submit_update(update.clone())
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(|status| refused("the update", status))
-        })
-        .await
+        submit!(self, submit_update, update, "the update")
+    }
+
+    /// Hands in a signature over the survivors, as often as it takes.
+    pub async fn submit_confirmation(&self, signed: &Confirmation) -> Result<Receipt, Error> {
+        submit!(self, submit_confirmation, signed, "the confirmation")
+    }
+
+    /// Hands in released shares, as often as it takes.
+    pub async fn submit_release(&self, release: &Release) -> Result<Receipt, Error> {
+        submit!(self, submit_release, release, "the released shares")
     }
 
     /// Hands in an evaluation, as often as it takes.
     pub async fn submit_evaluation(&self, evaluation: &Evaluation) -> Result<Receipt, Error> {
-        persist(|| async {
-            let mut client = self.participant.clone();
-            client
-                .submit_evaluation(evaluation.clone())
-                .await
-                .map(tonic::Response::into_inner)
-                .map_err(|status| refused("the evaluation", status))
-        })
-        .await
+        submit!(self, submit_evaluation, evaluation, "the evaluation")
     }
 
     /// Stores `bytes` under their digest; goes on from the last acknowledged chunk.

@@ -92,6 +92,12 @@ pub enum Error {
     /// The model, the data or the training.
     #[error(transparent)]
     Train(#[from] crate::trainer::TrainError),
+    /// Secure aggregation: what the coordinator shows cannot be right, so nothing was answered.
+    #[error("the masked round was not gone on with: {0}")]
+    Secagg(#[from] chancery_proto::secagg::SecaggError),
+    /// A message of secure aggregation without its form.
+    #[error("the coordinator's task cannot be read: {0}")]
+    Malformed(#[from] chancery_proto::Malformed),
     /// The update could not be encoded.
     #[error(transparent)]
     Codec(#[from] chancery_proto::CodecError),
@@ -131,6 +137,8 @@ impl Error {
             Self::Digest { .. } => "CH2009",
             Self::File { .. } => "CH2010",
             Self::Train(error) => error.code(),
+            Self::Secagg(error) => error.code(),
+            Self::Malformed(_) => "CH2016",
             Self::Codec(error) => error.code(),
             Self::Tensor(_) | Self::Adapter(_) => "CH2011",
             Self::Key(_) => "CH2012",

@@ -7,7 +7,7 @@
 //! coordinator.pub  the key that signs plans and receipts
 //! site.toml        name and address
 //! policy.toml      what this site allows
-//! pending/         an update that is finished but not yet acknowledged
+//! rounds/          what it has answered in each round, and the unfinished ones' secrets and updates
 //! ```
 
 use std::fs;

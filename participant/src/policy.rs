@@ -3,28 +3,39 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chancery_proto::{PrivacyMode, Recipe};
+use chancery_proto::secagg::default_threshold;
+use chancery_proto::{Plan, PrivacyMode, Recipe};
 use serde::Deserialize;
 
 use crate::error::Error;
 
 /// The documented policy that `participant join` leaves in a new home.
-pub(crate) const SAMPLE: &str = "\
-# What this site allows. Unknown fields are refused.
+pub(crate) const SAMPLE: &str = r#"# What this site allows. Unknown fields are refused.
 
 # Privacy modes this site takes part in:
-#   \"masked\"   nobody sees this site's update
-#   \"trusted\"  the coordinator can see this site's update
-privacy = [\"masked\"]
+#   "masked"   nobody sees this site's update
+#   "trusted"  the coordinator can see this site's update
+privacy = ["masked"]
+
+# Accept masked rounds that a bare majority of the sites can open. That holds against a coordinator that
+# is curious, but not against one that breaks the protocol; for that more than two thirds are needed.
+majority_threshold = false
+
+# The identity keys of the sites this one expects beside it (hexadecimal; `participant join` prints a
+# site's own). Left out, any sites that the coordinator has enrolled may take part.
+# peers = ["..."]
 
 # The most optimiser steps that one round may ask for.
 max_steps = 10000
-";
+"#;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
     privacy: Vec<PrivacyMode>,
+    #[serde(default)]
+    majority_threshold: bool,
+    peers: Option<Vec<String>>,
     #[serde(default = "max_steps")]
     max_steps: u32,
 }
@@ -56,6 +67,17 @@ impl Policy {
                 policy: self.path.clone(),
             });
         }
+        let two_thirds = default_threshold(recipe.federation.sites as usize) as u32;
+        let masked = recipe.privacy.mode == PrivacyMode::Masked;
+        if masked && recipe.threshold() < two_thirds && !self.file.majority_threshold {
+            let why = format!(
+                "{} of {} sites can open its sums, which a coordinator that breaks the protocol could misuse; if that is fine, write into {}: majority_threshold = true",
+                recipe.threshold(),
+                recipe.federation.sites,
+                self.path.display()
+            );
+            return Err(Error::Plan { round, why });
+        }
         if recipe.training.steps > self.file.max_steps {
             let why = format!(
                 "it asks for {} steps; {} allows {}",
@@ -66,6 +88,27 @@ impl Policy {
             return Err(Error::Plan { round, why });
         }
         Ok(())
+    }
+}
+
+impl Policy {
+    /// Refuses a cohort with somebody whom this site does not expect.
+    pub(crate) fn check_roster(&self, plan: &Plan, own: Option<[u8; 32]>) -> Result<(), Error> {
+        let Some(peers) = &self.file.peers else { return Ok(()) };
+        let stranger = plan.roster.iter().find(|member| {
+            Some(member.identity) != own && !peers.contains(&hex::encode(member.identity))
+        });
+        match stranger {
+            None => Ok(()),
+            Some(member) => {
+                let (name, key) = (&member.pseudonym, hex::encode(member.identity));
+                let why = format!(
+                    "{name} takes part with the key {key}, which {} does not name under peers",
+                    self.path.display()
+                );
+                Err(Error::Plan { round: plan.round, why })
+            }
+        }
     }
 }
 
@@ -82,17 +125,29 @@ mod tests {
 
     #[test]
     fn trusted_runs_need_the_sites_word() {
-        let recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();
+        let mut recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();
+        policy(SAMPLE).unwrap().check(&recipe, 1).unwrap();
+        recipe.privacy.mode = PrivacyMode::Trusted;
         let refused = policy(SAMPLE).unwrap().check(&recipe, 1).unwrap_err();
         assert_eq!(refused.code(), "CH2008");
         policy("privacy = [\"trusted\"]").unwrap().check(&recipe, 1).unwrap();
     }
 
     #[test]
+    fn a_bare_majority_needs_the_sites_word() {
+        let mut recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();
+        recipe.federation.sites = 5;
+        recipe.privacy.threshold = Some(3);
+        assert_eq!(policy(SAMPLE).unwrap().check(&recipe, 1).unwrap_err().code(), "CH2007");
+        let text = SAMPLE.replace("majority_threshold = false", "majority_threshold = true");
+        policy(&text).unwrap().check(&recipe, 1).unwrap();
+    }
+
+    #[test]
     fn unknown_fields_and_too_many_steps_are_refused() {
         assert!(policy("privacy = []\nprivcy = 1").is_err());
         let recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();
-        let strict = policy("privacy = [\"trusted\"]\nmax_steps = 5").unwrap();
+        let strict = policy("privacy = [\"masked\"]\nmax_steps = 5").unwrap();
         assert_eq!(strict.check(&recipe, 1).unwrap_err().code(), "CH2007");
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chancery_proto::Tensors;
+use bytes::Bytes;
+use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::{self, task::Work};
+use chancery_proto::{Malformed, Tensors};
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -16,9 +18,10 @@ use crate::clock::Stopwatch;
 use crate::data::Dataset;
 use crate::error::{Error, at};
 use crate::home::{Home, key_error};
+use crate::masked::MaskedRound;
 use crate::model::BaseModel;
-use crate::pending::Pending;
 use crate::progress::{Note, Observer};
+use crate::round::{Facts, RoundStore};
 use crate::statement;
 use crate::trainer::{BurnTrainer, Evaluation, Flow, Progress, TrainError, Trained, Trainer};
 
@@ -105,43 +108,6 @@ impl Site {
             let client = self.client.clone();
             let task = persist(|| client.next_task(request.clone())).await?;
             match task.work {
-                Some(Work::Train(train)) => {
-                    let assignment = Assignment::check(
-                        &self.home,
-                        &self.base_digest,
-                        &self.base_shape,
-                        wire_task(
-                            train.lease,
-                            train.lease_seconds,
-                            train.plan,
-                            train.plan_signature,
-                            train.recipe,
-                        ),
-                    )?;
-                    match self.train(&assignment, observer).await {
-                        Err(Error::Stopped) => {}
-                        done => done?,
-                    }
-                }
-                Some(Work::Evaluate(evaluate)) => {
-                    let (digest, with_base) = (evaluate.adapter_digest, evaluate.with_base);
-                    let assignment = Assignment::check(
-                        &self.home,
-                        &self.base_digest,
-                        &self.base_shape,
-                        wire_task(
-                            evaluate.lease,
-                            evaluate.lease_seconds,
-                            evaluate.plan,
-                            evaluate.plan_signature,
-                            evaluate.recipe,
-                        ),
-                    )?;
-                    match self.evaluate(&assignment, &digest, with_base, observer).await {
-                        Err(Error::Stopped) => {}
-                        done => done?,
-                    }
-                }
                 Some(Work::Finished(done)) => {
                     observer.note(Note::Finished { outcome: &done.outcome, detail: &done.detail });
                     return Ok(Outcome {
@@ -151,19 +117,75 @@ impl Site {
                     });
                 }
                 Some(Work::Wait(wait)) => observer.note(Note::Waiting { reason: &wait.reason }),
+                Some(work) => match self.work(work, observer).await {
+                    Err(Error::Stopped) => {}
+                    done => skip_refusal(done, observer)?,
+                },
                 None => {}
             }
         }
     }
 
-    async fn train(
+    /// Does one task of a round, after everything about it was checked.
+    async fn work(&mut self, work: Work, observer: &mut dyn Observer) -> Result<(), Error> {
+        let (assignment, work) = take_assignment(work)?;
+        let assignment =
+            Assignment::check(&self.home, &self.base_digest, &self.base_shape, assignment)?;
+        let store = RoundStore::open(self.home.dir(), &assignment)?;
+        let masked = || MaskedRound::open(&self.home, &assignment, &store);
+        match work {
+            Work::Train(_) => {
+                if assignment.is_masked() {
+                    masked()?;
+                }
+                let (bytes, facts) = self.trained(&assignment, &store, observer).await?;
+                if assignment.is_masked() {
+                    let keys = MaskedRound::open(&self.home, &assignment, &store)?.keys()?;
+                    return self.client.submit_keys(&keys).await.map(|_| ());
+                }
+                self.hand_in(&assignment, bytes, &facts, Vec::new(), observer).await?;
+                store.close()
+            }
+            Work::Share(task) => {
+                let shares = masked()?.shares(task.adverts)?;
+                self.client.submit_shares(&shares).await.map(|_| ())
+            }
+            Work::Mask(task) => {
+                let round = assignment.plan.round;
+                let (clear, facts) = store.trained()?.ok_or_else(|| Error::Plan {
+                    round,
+                    why: "it asks for an update that was never trained here".to_owned(),
+                })?;
+                let update = masked()?.mask(task, &clear)?;
+                let signature = update.signed.signature;
+                self.hand_in(&assignment, update.bytes, &facts, signature, observer).await
+            }
+            Work::Confirm(task) => {
+                let signed = masked()?.confirm(task)?;
+                self.client.submit_confirmation(&signed).await.map(|_| ())
+            }
+            Work::Open(task) => {
+                let release = masked()?.release(task)?;
+                self.client.submit_release(&release).await?;
+                store.close()
+            }
+            Work::Evaluate(task) => {
+                store.close()?;
+                self.evaluate(&assignment, &task, observer).await
+            }
+            Work::Wait(_) | Work::Finished(_) => Ok(()),
+        }
+    }
+
+    /// The encoded update of this round, trained now unless it was before.
+    async fn trained(
         &mut self,
         assignment: &Assignment,
+        store: &RoundStore,
         observer: &mut dyn Observer,
-    ) -> Result<(), Error> {
-        let pending = Pending::of(self.home.dir(), assignment);
-        if let Some((bytes, update)) = pending.load(&assignment.lease)? {
-            return self.hand_in(&pending, bytes, update, observer).await;
+    ) -> Result<(Bytes, Facts), Error> {
+        if let Some(trained) = store.trained()? {
+            return Ok(trained);
         }
         let plan = &assignment.plan;
         observer.note(Note::Round {
@@ -185,54 +207,51 @@ impl Site {
             self.train.len() as u64,
             &self.home.site().site,
         )?;
-        let bytes = bytes::Bytes::from(encoded.bytes);
-        let signed =
-            statement::training(assignment, &self.commitment, &Digest::of(&bytes), &trained)?;
+        let facts = Facts::new(&trained, &encoded);
+        store.keep_trained(&encoded.bytes, &facts)?;
+        Ok((encoded.bytes.into(), facts))
+    }
+
+    /// Uploads an update and hands it in with its statement.
+    async fn hand_in(
+        &self,
+        assignment: &Assignment,
+        bytes: Bytes,
+        facts: &Facts,
+        chunk_signature: Vec<u8>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let digest = self.client.upload(&bytes).await?;
+        let signed = statement::training(assignment, &self.commitment, &digest, facts.steps)?;
         let bundle = Bundle::sign(&signed, self.home.key()).map_err(key_error)?;
+        let plan = &assignment.plan;
         let update = wire::Update {
             run: plan.run.clone(),
             round: plan.round,
             lease: assignment.lease.clone(),
-            update_digest: Digest::of(&bytes).to_string(),
+            update_digest: digest.to_string(),
             training_statement: serde_json::to_string(&bundle).map_err(key_error)?,
-            loss_first: trained.loss_first,
-            loss_last: trained.loss_last,
-            quantisation_error: encoded.error,
-            clipped_share: encoded.clipped,
+            loss_first: facts.loss_first,
+            loss_last: facts.loss_last,
+            quantisation_error: facts.quantisation_error,
+            clipped_share: facts.clipped_share,
+            chunk_root: ChunkRoot::of(&bytes).0.to_vec(),
+            chunk_signature,
         };
-        pending.save(&bytes, &update)?;
-        self.hand_in(&pending, bytes, update, observer).await
-    }
-
-    async fn hand_in(
-        &mut self,
-        pending: &Pending,
-        bytes: bytes::Bytes,
-        update: wire::Update,
-        observer: &mut dyn Observer,
-    ) -> Result<(), Error> {
-        self.client.upload(&bytes).await?;
-        let handed_in = self.client.submit_update(&update).await;
-        if handed_in.is_ok() {
-            pending.clear()?;
-            observer.note(Note::Sent {
-                round: update.round,
-                bytes: bytes.len(),
-                loss: update.loss_last,
-            });
-        }
-        skip_refusal(handed_in.map(|_| ()), observer)
+        self.client.submit_update(&update).await?;
+        observer.note(Note::Sent { round: plan.round, bytes: bytes.len(), loss: facts.loss_last });
+        Ok(())
     }
 
     async fn evaluate(
         &mut self,
         assignment: &Assignment,
-        digest: &str,
-        with_base: bool,
+        task: &wire::Evaluate,
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let plan = &assignment.plan;
-        let adapter = self.adapter(assignment, digest).await?;
+        let with_base = task.with_base;
+        let adapter = self.adapter(assignment, &task.adapter_digest).await?;
         let max_length = assignment.recipe.training.max_length;
         let config = plan.adapter.clone();
         let data = Arc::clone(&self.held_out);
@@ -267,7 +286,7 @@ impl Site {
             loss: scored.loss,
             accuracy: scored.accuracy,
         });
-        skip_refusal(handed_in.map(|_| ()), observer)
+        handed_in.map(|_| ())
     }
 
     /// The adapter with this digest: the one at hand, the seeded start, or a download.
@@ -387,12 +406,16 @@ fn score(evaluation: &Evaluation) -> wire::Score {
     }
 }
 
-fn wire_task(
-    lease: String,
-    lease_seconds: u32,
-    plan: Vec<u8>,
-    plan_signature: Vec<u8>,
-    recipe: Vec<u8>,
-) -> wire::Train {
-    wire::Train { lease, lease_seconds, plan, plan_signature, recipe }
+/// A task's assignment, taken out of it.
+fn take_assignment(mut work: Work) -> Result<(wire::Assignment, Work), Error> {
+    let assignment = match &mut work {
+        Work::Train(assignment) => Some(std::mem::take(assignment)),
+        Work::Share(task) => task.assignment.take(),
+        Work::Mask(task) => task.assignment.take(),
+        Work::Confirm(task) => task.assignment.take(),
+        Work::Open(task) => task.assignment.take(),
+        Work::Evaluate(task) => task.assignment.take(),
+        Work::Wait(_) | Work::Finished(_) => None,
+    };
+    Ok((assignment.ok_or(Malformed("the task's assignment"))?, work))
 }

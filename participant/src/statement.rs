@@ -7,14 +7,13 @@ use chancery_provenance::{
 use crate::assignment::Assignment;
 use crate::error::Error;
 use crate::home::key_error;
-use crate::trainer::Trained;
 
 /// The statement over one update.
 pub(crate) fn training(
     assignment: &Assignment,
     commitment: &Digest,
     update: &Digest,
-    trained: &Trained,
+    steps: u32,
 ) -> Result<Statement, Error> {
     let plan = &assignment.plan;
     let statement = TrainingStatement {
@@ -24,8 +23,9 @@ pub(crate) fn training(
         base_digest: plan.base_digest.parse().map_err(key_error)?,
         adapter_digest: plan.adapter_digest.parse().map_err(key_error)?,
         dataset_commitment: *commitment,
+        factors: plan.factors.to_string(),
         update_digest: *update,
-        steps: trained.steps,
+        steps,
         environment: Environment {
             chancery: env!("CARGO_PKG_VERSION").to_owned(),
             os: std::env::consts::OS.to_owned(),

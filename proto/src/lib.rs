@@ -4,6 +4,7 @@
 
 mod adapter;
 mod codec;
+mod convert;
 mod plan;
 mod recipe;
 pub mod request;
@@ -17,6 +18,7 @@ pub use adapter::{
     AdapterConfig, AdapterError, BaseShape, Factor, Factors, Target, peft_config, tensor_name,
 };
 pub use codec::{Accumulator, CodecError, Encoded, Mean, Ring};
+pub use convert::{Malformed, release, released_shares};
 pub use plan::{PLAN_CONTEXT, Plan};
 pub use recipe::{
     Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,

@@ -5,8 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{AdapterConfig, BaseShape, Factors};
+use crate::codec::Mean;
 use crate::codec::Ring;
 use crate::recipe::PrivacyMode;
+use crate::secagg::{Member, Setting};
+use crate::tensor::Tensors;
 
 /// What a signature over a plan covers in front of the plan's bytes.
 pub const PLAN_CONTEXT: &[u8] = b"chancery-plan-v1\n";
@@ -37,10 +40,12 @@ pub struct Plan {
     pub mode: PrivacyMode,
     /// How an update becomes bytes.
     pub ring: Ring,
-    /// The cohort, by pseudonym, sorted.
-    pub roster: Vec<String>,
+    /// The cohort, sorted by pseudonym.
+    pub roster: Vec<Member>,
     /// Updates the round needs.
     pub quorum: u32,
+    /// Sites that must answer to open a masked sum; 0 in trusted rounds.
+    pub threshold: u32,
 }
 
 impl Plan {
@@ -64,5 +69,40 @@ impl Plan {
         let mut layout = self.adapter.layout(&self.base_shape);
         layout.retain(|(name, _)| self.factors.trains_tensor(name));
         layout
+    }
+
+    /// Numbers that train: the elements of an update, without its weight.
+    pub fn elements(&self) -> usize {
+        self.layout().iter().map(|(_, [rows, columns])| rows * columns).sum()
+    }
+
+    /// The cohort's pseudonyms, sorted.
+    pub fn pseudonyms(&self) -> Vec<String> {
+        self.roster.iter().map(|member| member.pseudonym.clone()).collect()
+    }
+
+    /// What secure aggregation goes by; `digest` is SHA-256 of the plan's bytes.
+    pub fn setting(&self, digest: [u8; 32]) -> Setting {
+        Setting {
+            plan: digest,
+            run: self.run.clone(),
+            round: self.round,
+            roster: self.roster.clone(),
+            threshold: self.threshold as usize,
+        }
+    }
+
+    /// The adapter after the round: the one before it plus the weighted mean of the updates (FedAvg).
+    pub fn apply(&self, before: Tensors, mean: &Mean) -> Tensors {
+        let mut after = before;
+        let mut values = mean.values.iter();
+        for (name, _) in self.layout() {
+            if let Some(tensor) = after.get_mut(&name) {
+                for (x, delta) in tensor.data_mut().iter_mut().zip(values.by_ref()) {
+                    *x += delta;
+                }
+            }
+        }
+        after
     }
 }

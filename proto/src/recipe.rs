@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::adapter::{AdapterConfig, Factors};
+use crate::secagg::{MIN_SITES, default_threshold};
 
 /// A documented recipe with every setting; printed by `chancery run create --print-sample`.
 pub const SAMPLE: &str = include_str!("sample.toml");
@@ -31,6 +32,7 @@ pub struct Recipe {
     #[serde(default)]
     pub codec: Codec,
     /// Who may see what.
+    #[serde(default)]
     pub privacy: Privacy,
 }
 
@@ -156,20 +158,24 @@ impl Default for Codec {
 }
 
 /// Who may see what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
     /// The privacy mode.
     pub mode: PrivacyMode,
+    /// Sites that must answer to open a masked sum; by default more than two thirds of the cohort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u32>,
 }
 
 /// Who can see one site's update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrivacyMode {
     /// The coordinator can.
     Trusted,
     /// Nobody can.
+    #[default]
     Masked,
 }
 
@@ -264,10 +270,37 @@ impl Recipe {
         must((4..=20).contains(&self.codec.bits), "codec.bits", "4 to 20")?;
         must(self.codec.clip > 0.0 && self.codec.clip.is_finite(), "codec.clip", "above 0")?;
         must(self.codec.max_samples >= 1, "codec.max_samples", "at least 1")?;
-        if self.privacy.mode == PrivacyMode::Masked {
-            return Err(RecipeError::MaskedUnavailable);
+        self.check_privacy()
+    }
+
+    fn check_privacy(&self) -> Result<(), RecipeError> {
+        let (sites, quorum) = (self.federation.sites, self.federation.quorum);
+        if self.privacy.mode == PrivacyMode::Trusted {
+            let none = self.privacy.threshold.is_none();
+            return must(none, "privacy.threshold", "left out when privacy.mode is \"trusted\"");
+        }
+        if (sites as usize) < MIN_SITES {
+            return Err(RecipeError::TooFewToMask { sites });
+        }
+        let threshold = self.threshold();
+        let least = (sites / 2 + 1).max(MIN_SITES as u32);
+        let allowed = "3 at least, more than half of federation.sites, and no more than these";
+        must((least..=sites).contains(&threshold), "privacy.threshold", allowed)?;
+        if quorum < threshold {
+            return Err(RecipeError::Quorum { quorum, threshold, sites });
         }
         Ok(())
+    }
+
+    /// Sites that must answer to open a masked sum; 0 in trusted mode.
+    pub fn threshold(&self) -> u32 {
+        match self.privacy.mode {
+            PrivacyMode::Trusted => 0,
+            PrivacyMode::Masked => self
+                .privacy
+                .threshold
+                .unwrap_or(default_threshold(self.federation.sites as usize) as u32),
+        }
     }
 }
 
@@ -291,11 +324,26 @@ pub enum RecipeError {
         /// What it may be.
         allowed: &'static str,
     },
-    /// A privacy mode this version cannot keep.
+    /// Too few sites for one to hide among the others.
     #[error(
-        "privacy.mode = \"masked\" is not available in this version: it has no secure aggregation, and the coordinator would see every update\n  fix:  write mode = \"trusted\" if every site agrees that the coordinator may see its update"
+        "privacy.mode = \"masked\" needs at least 3 sites, and federation.sites is {sites}: the sum of two shows each of them the other's update\n  fix:  let more sites take part, or write mode = \"trusted\" if every site agrees that the coordinator may see its update"
     )]
-    MaskedUnavailable,
+    TooFewToMask {
+        /// Sites.
+        sites: u32,
+    },
+    /// A round that could have its quorum and still not be opened.
+    #[error(
+        "federation.quorum is {quorum}, but a masked sum of {sites} sites opens only with {threshold}\n  fix:  write quorum = {threshold}"
+    )]
+    Quorum {
+        /// The recipe's quorum.
+        quorum: u32,
+        /// The threshold.
+        threshold: u32,
+        /// Sites.
+        sites: u32,
+    },
 }
 
 impl RecipeError {
@@ -304,7 +352,8 @@ impl RecipeError {
         match self {
             Self::Toml(_) => "CH1101",
             Self::Value { .. } => "CH1102",
-            Self::MaskedUnavailable => "CH1103",
+            Self::TooFewToMask { .. } => "CH1103",
+            Self::Quorum { .. } => "CH1104",
         }
     }
 }
@@ -328,14 +377,33 @@ mod tests {
     }
 
     #[test]
-    fn masked_is_refused_rather_than_run_in_the_clear() {
-        let text = SAMPLE.replace("mode = \"trusted\"", "mode = \"masked\"");
-        assert_eq!(Recipe::from_toml(&text).unwrap_err(), RecipeError::MaskedUnavailable);
+    fn masked_is_the_default_and_refused_below_three_sites() {
+        let text = SAMPLE.split("[privacy]").next().unwrap();
+        let recipe = Recipe::from_toml(text).unwrap();
+        assert_eq!((recipe.privacy.mode, recipe.threshold()), (PrivacyMode::Masked, 3));
+        let two = text.replace("sites = 3", "sites = 2").replace("quorum = 3", "quorum = 2");
+        let error = Recipe::from_toml(&two).unwrap_err();
+        assert_eq!(error, RecipeError::TooFewToMask { sites: 2 });
+        let trusted = format!("{two}[privacy]\nmode = \"trusted\"\n");
+        assert_eq!(Recipe::from_toml(&trusted).unwrap().threshold(), 0);
+    }
+
+    #[test]
+    fn thresholds_that_protect_nobody_are_refused() {
+        let five = SAMPLE.replace("sites = 3", "sites = 5").replace("quorum = 3", "quorum = 4");
+        let with = |threshold: u32| {
+            let text = five.replace("# threshold = 3", &format!("threshold = {threshold}"));
+            Recipe::from_toml(&text).map(|recipe| recipe.threshold())
+        };
+        assert_eq!(with(3).unwrap(), 3);
+        assert_eq!(with(2).unwrap_err().code(), "CH1102");
+        assert_eq!(with(6).unwrap_err().code(), "CH1102");
+        assert_eq!(with(5).unwrap_err().code(), "CH1104");
     }
 
     #[test]
     fn quorum_above_the_cohort_is_refused() {
-        let text = SAMPLE.replace("quorum = 2", "quorum = 4");
+        let text = SAMPLE.replace("quorum = 3", "quorum = 4");
         assert_eq!(Recipe::from_toml(&text).unwrap_err().code(), "CH1102");
     }
 }

@@ -58,6 +58,7 @@ mod seal;
 mod server;
 mod session;
 mod share;
+mod transcript;
 
 pub use chunk::{ChunkRoot, Chunks};
 pub use client::{Client, Journal};
@@ -73,6 +74,7 @@ pub use seal::Sealed;
 pub use server::{Release, Revealed};
 pub use session::{Advert, Confirmation, Member, Session, Setting, Survivor, Survivors};
 pub use share::{SHARE_LEN, Share};
+pub use transcript::Transcript;
 
 #[cfg(test)]
 mod tests;

@@ -191,6 +191,12 @@ impl PublicKey {
         self.algorithm
     }
 
+    /// The 32 bytes of an Ed25519 key.
+    pub fn ed25519_bytes(&self) -> Option<[u8; 32]> {
+        let ed25519 = self.algorithm == Algorithm::Ed25519;
+        self.raw.as_slice().try_into().ok().filter(|_| ed25519)
+    }
+
     /// Checks a signature over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         let verified = match self.algorithm {

@@ -50,6 +50,9 @@ impl RunEvidence {
             if !follows || receipt.round != round {
                 return Err(RunError::Chain { round });
             }
+            if Digest::of(receipt.plan.as_bytes()) != receipt.plan_digest {
+                return Err(RunError::Plan { round });
+            }
             if (receipt.participants.len() as u32) < receipt.quorum {
                 return Err(RunError::Quorum { round });
             }
@@ -93,6 +96,7 @@ fn check_trainings(
             let agrees = training.run == receipt.run
                 && training.round == round
                 && training.plan_digest == receipt.plan_digest
+                && training.factors == receipt.factors
                 && training.base_digest == receipt.base_digest
                 && training.adapter_digest == receipt.adapter_before
                 && training.update_digest == participation.update_digest
@@ -123,6 +127,12 @@ pub enum RunError {
     /// A receipt that does not follow the one before.
     #[error("the receipt of round {round} is missing or does not follow the one before")]
     Chain {
+        /// The round.
+        round: u32,
+    },
+    /// A receipt whose plan is not the one it names.
+    #[error("the plan in the receipt of round {round} does not have the digest it is named by")]
+    Plan {
         /// The round.
         round: u32,
     },
@@ -157,6 +167,7 @@ impl RunError {
             Self::Quorum { .. } => "CH5404",
             Self::Training { .. } => "CH5405",
             Self::Leftover => "CH5406",
+            Self::Plan { .. } => "CH5407",
         }
     }
 }

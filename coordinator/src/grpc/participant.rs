@@ -5,22 +5,37 @@ use std::time::Duration;
 
 use chancery_proto::wire::participant_server::Participant;
 use chancery_proto::wire::{
-    Evaluate, Evaluation, Finished, NextTaskRequest, Progress, ProgressReply, Receipt, Task, Train,
-    Update, Wait, task::Work,
+    Confirmation, Evaluation, Keys, NextTaskRequest, Progress, ProgressReply, Receipt, Release,
+    Shares, Task, Update,
 };
 use chancery_provenance::{Digest, Score};
 use tonic::{Request, Response, Status};
 
 use super::auth::Caller;
-use crate::app::{App, Assigned, Handed};
+use super::task::{task, wait};
+use crate::app::{App, Call, Message};
 use crate::error::{Error, Reject};
 use crate::round::{Answer, Report, Scores};
-use crate::run::{Caller as SiteCaller, Reply};
+use crate::run::Caller as SiteCaller;
 
 /// How long a call for work may stay unanswered; proxies tolerate this much.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
 pub(crate) struct Service(pub(crate) Arc<App>);
+
+/// Where in a run a message belongs: `call!(site, message)` for any message that says so.
+macro_rules! call {
+    ($site:expr, $message:expr) => {
+        Call { site: $site, run: &$message.run, round: $message.round, lease: &$message.lease }
+    };
+}
+
+impl Service {
+    async fn hand_in(&self, call: Call<'_>, message: Message) -> Result<Response<Receipt>, Status> {
+        let answer = self.0.hand_in(&call, message).await?;
+        Ok(Response::new(Receipt { recorded: answer == Answer::Recorded }))
+    }
+}
 
 #[tonic::async_trait]
 impl Participant for Service {
@@ -39,12 +54,13 @@ impl Participant for Service {
         tokio::pin!(end);
         loop {
             if let Some(assigned) = self.0.poll(&caller).await? {
-                return Ok(Response::new(Task { work: Some(work(assigned)) }));
+                let work = task(&self.0, &caller.site, assigned).await?;
+                return Ok(Response::new(Task { work: Some(work) }));
             }
             tokio::select! {
                 () = &mut end => {
-                    let reason = "no run has work for this site".to_owned();
-                    return Ok(Response::new(Task { work: Some(Work::Wait(Wait { reason })) }));
+                    let work = wait("no run has work for this site");
+                    return Ok(Response::new(Task { work: Some(work) }));
                 }
                 _ = changes.changed() => {}
             }
@@ -62,13 +78,7 @@ impl Participant for Service {
             steps: progress.steps,
             tokens_per_second: finite(progress.tokens_per_second)?,
         };
-        let handed = Handed {
-            site: &site,
-            run: &progress.run,
-            round: progress.round,
-            lease: &progress.lease,
-        };
-        let reply = match self.0.progress(&handed, report).await {
+        let reply = match self.0.progress(&call!(&site, progress), report).await {
             Ok(()) => ProgressReply { cancelled: false, reason: String::new() },
             Err(Error::Reject(
                 reject @ (Reject::Lease | Reject::TooLate { .. } | Reject::Round { .. }),
@@ -78,19 +88,49 @@ impl Participant for Service {
         Ok(Response::new(reply))
     }
 
+    async fn submit_keys(&self, request: Request<Keys>) -> Result<Response<Receipt>, Status> {
+        let (site, _) = Caller::site(&request)?;
+        let keys = request.into_inner();
+        let advert = keys.advert.clone().ok_or_else(|| missing("it holds no keys"))?;
+        let advert = advert.try_into().map_err(malformed)?;
+        self.hand_in(call!(&site, keys), Message::Keys(advert)).await
+    }
+
+    async fn submit_shares(&self, request: Request<Shares>) -> Result<Response<Receipt>, Status> {
+        let (site, _) = Caller::site(&request)?;
+        let shares = request.into_inner();
+        self.hand_in(call!(&site, shares), Message::Shares(shares.clone())).await
+    }
+
     async fn submit_update(&self, request: Request<Update>) -> Result<Response<Receipt>, Status> {
         let (site, _) = Caller::site(&request)?;
         let update = request.into_inner();
         let counted = crate::round::Update {
-            digest: update.update_digest,
+            digest: update.update_digest.clone(),
+            chunk_root: hex::encode(&update.chunk_root),
+            chunk_signature: hex::encode(&update.chunk_signature),
             statement: Digest::of(update.training_statement.as_bytes()).to_string(),
             loss: finite(update.loss_last)?,
             quantisation_error: finite(update.quantisation_error)?,
         };
-        let handed =
-            Handed { site: &site, run: &update.run, round: update.round, lease: &update.lease };
-        let answer = self.0.update(&handed, counted, &update.training_statement).await?;
-        Ok(Response::new(Receipt { recorded: answer == Answer::Recorded }))
+        let message = Message::Update(counted, update.training_statement.clone());
+        self.hand_in(call!(&site, update), message).await
+    }
+
+    async fn submit_confirmation(
+        &self,
+        request: Request<Confirmation>,
+    ) -> Result<Response<Receipt>, Status> {
+        let (site, _) = Caller::site(&request)?;
+        let signed = request.into_inner();
+        let message = Message::Confirmation(signed.signature.clone());
+        self.hand_in(call!(&site, signed), message).await
+    }
+
+    async fn submit_release(&self, request: Request<Release>) -> Result<Response<Receipt>, Status> {
+        let (site, _) = Caller::site(&request)?;
+        let release = request.into_inner();
+        self.hand_in(call!(&site, release), Message::Release(release.clone())).await
     }
 
     async fn submit_evaluation(
@@ -99,56 +139,28 @@ impl Participant for Service {
     ) -> Result<Response<Receipt>, Status> {
         let (site, _) = Caller::site(&request)?;
         let evaluation = request.into_inner();
-        let Some(adapter) = evaluation.adapter else {
-            return Err(Reject::Argument("the evaluation has no figures".to_owned()).into());
-        };
-        let scores = Scores {
-            adapter: score(&adapter)?,
-            base: evaluation.base.as_ref().map(score).transpose()?,
-        };
-        let handed = Handed {
-            site: &site,
-            run: &evaluation.run,
-            round: evaluation.round,
-            lease: &evaluation.lease,
-        };
-        let answer = self.0.evaluation(&handed, scores).await?;
-        Ok(Response::new(Receipt { recorded: answer == Answer::Recorded }))
+        let adapter = evaluation.adapter.ok_or_else(|| missing("the evaluation has no figures"))?;
+        let base = evaluation.base.as_ref().map(score).transpose()?;
+        let scores = Scores { adapter: score(&adapter)?, base };
+        self.hand_in(call!(&site, evaluation), Message::Scores(scores)).await
     }
 }
 
+fn missing(what: &str) -> Reject {
+    Reject::Argument(what.to_owned())
+}
+
+fn malformed(error: chancery_proto::Malformed) -> Reject {
+    Reject::Argument(error.to_string())
+}
+
 fn finite(x: f64) -> Result<f64, Reject> {
-    if x.is_finite() { Ok(x) } else { Err(Reject::Argument("a figure is not a number".to_owned())) }
+    if x.is_finite() { Ok(x) } else { Err(missing("a figure is not a number")) }
 }
 
 fn score(score: &chancery_proto::wire::Score) -> Result<Score, Reject> {
     if !(0.0..=1.0).contains(&score.accuracy) {
-        return Err(Reject::Argument("an accuracy is not between 0 and 1".to_owned()));
+        return Err(missing("an accuracy is not between 0 and 1"));
     }
     Ok(Score { loss: finite(score.loss)?, accuracy: score.accuracy, examples: score.examples })
-}
-
-fn work(assigned: Assigned) -> Work {
-    match assigned.reply {
-        Reply::Train { lease } => Work::Train(Train {
-            lease,
-            lease_seconds: assigned.lease_seconds,
-            plan: assigned.plan,
-            plan_signature: assigned.signature,
-            recipe: assigned.recipe,
-        }),
-        Reply::Evaluate { lease, adapter } => Work::Evaluate(Evaluate {
-            lease,
-            lease_seconds: assigned.lease_seconds,
-            plan: assigned.plan,
-            plan_signature: assigned.signature,
-            recipe: assigned.recipe,
-            adapter_digest: adapter,
-            with_base: assigned.round == 1,
-        }),
-        Reply::Finished { outcome, detail } => {
-            Work::Finished(Finished { run: assigned.run, outcome: outcome.to_owned(), detail })
-        }
-        Reply::Nothing(reason) => Work::Wait(Wait { reason: reason.to_owned() }),
-    }
 }

@@ -2,7 +2,7 @@
 
 use chancery_proto::wire::{RoundView, RunView, Score, SiteScore};
 
-use crate::round::{Phase, Round, Scores, Work};
+use crate::round::{Phase, Round, Scores, Stage, Work};
 use crate::run::{Member, Run, RunState};
 
 /// A run with all its rounds.
@@ -39,7 +39,7 @@ pub(crate) fn run_view(run: &Run, revision: u64) -> RunView {
 fn round_view(run: &Run, round: &Round) -> RoundView {
     let mut view = RoundView {
         round: round.plan.round,
-        state: round.state().to_owned(),
+        state: round.phase.name().to_owned(),
         factors: round.plan.factors.to_string(),
         refused: round.refusals.len() as u32,
         bytes_up: round.traffic.up,
@@ -48,29 +48,18 @@ fn round_view(run: &Run, round: &Round) -> RoundView {
         ..RoundView::default()
     };
     match &round.phase {
-        Phase::Training { sites } => {
-            for (pseudonym, work) in sites {
-                let mut score = site_score(run, pseudonym, None);
-                match work {
-                    Work::Done(_) => view.updates += 1,
-                    Work::Lost => view.lost += 1,
-                    Work::Leased { report, .. } => {
-                        score.step = report.step;
-                        score.steps = report.steps;
-                        score.tokens_per_second = report.tokens_per_second;
-                    }
-                    Work::Open { .. } => {}
-                }
-                view.scores.push(score);
-            }
-        }
-        Phase::Aggregating { updates } | Phase::Evaluating { updates, .. } => {
-            view.updates = updates.len() as u32;
-        }
-        Phase::Succeeded { updates, adapter, scores, finished_at } => {
+        Phase::Training { stage } => at_work(&mut view, run, stage),
+        Phase::Advertising { stage } => at_work(&mut view, run, stage),
+        Phase::Sharing { .. } => {}
+        Phase::Masking { stage, .. } => view.updates = stage.done().count() as u32,
+        Phase::Confirming { updates, .. }
+        | Phase::Unmasking { updates, .. }
+        | Phase::Aggregating { updates, .. }
+        | Phase::Evaluating { updates, .. } => view.updates = updates.len() as u32,
+        Phase::Succeeded { updates, sum, scores, finished_at } => {
             view.updates = updates.len() as u32;
             view.lost = (round.plan.roster.len() - updates.len()) as u32;
-            view.adapter_digest.clone_from(adapter);
+            view.adapter_digest.clone_from(&sum.adapter);
             view.seconds = finished_at.saturating_sub(round.started_at) as f64 / 1000.0;
             let examples: u64 = scores.values().map(|s| s.adapter.examples).sum();
             let mean = |of: fn(&Scores) -> f64| {
@@ -85,6 +74,24 @@ fn round_view(run: &Run, round: &Round) -> RoundView {
         }
     }
     view
+}
+
+/// Sites that train, with their latest reports.
+fn at_work<T>(view: &mut RoundView, run: &Run, stage: &Stage<T>) {
+    for (pseudonym, work) in stage.works() {
+        let mut score = site_score(run, pseudonym, None);
+        match work {
+            Work::Done(_) => view.updates += 1,
+            Work::Lost => view.lost += 1,
+            Work::Leased { report, .. } => {
+                score.step = report.step;
+                score.steps = report.steps;
+                score.tokens_per_second = report.tokens_per_second;
+            }
+            Work::Open { .. } => {}
+        }
+        view.scores.push(score);
+    }
 }
 
 fn site_score(run: &Run, pseudonym: &str, scores: Option<&Scores>) -> SiteScore {

@@ -1,7 +1,9 @@
+use chancery_proto::secagg::Member;
 use chancery_proto::{BaseShape, Recipe, Ring, SAMPLE};
 use proptest::prelude::*;
 
 use super::*;
+use chancery_provenance::Score;
 
 const LEASE: u64 = 1_000;
 const DEADLINE: u64 = 60_000;
@@ -27,8 +29,11 @@ fn round(sites: usize, quorum: u32) -> Round {
         factors: chancery_proto::Factors::B,
         mode: chancery_proto::PrivacyMode::Trusted,
         ring: Ring::for_cohort(14, 0.25, 100, sites as u32),
-        roster: (0..sites).map(|site| format!("s{site}")).collect(),
+        roster: (0..sites)
+            .map(|site| Member { pseudonym: format!("s{site}"), identity: [site as u8; 32] })
+            .collect(),
         quorum,
+        threshold: 0,
     };
     Round::new(plan, DEADLINE, LEASE, 0)
 }
@@ -36,6 +41,8 @@ fn round(sites: usize, quorum: u32) -> Round {
 fn update(digest: &str) -> Update {
     Update {
         digest: digest.to_owned(),
+        chunk_root: String::new(),
+        chunk_signature: String::new(),
         statement: String::new(),
         loss: 1.0,
         quantisation_error: 0.0,
@@ -44,6 +51,15 @@ fn update(digest: &str) -> Update {
 
 fn scores() -> Scores {
     Scores { adapter: Score { loss: 1.0, accuracy: 0.5, examples: 10 }, base: None }
+}
+
+fn handed(site: &str, lease: String, handed: Handed) -> Event {
+    Event::Handed { site: site.to_owned(), lease, handed }
+}
+
+fn summed() -> Event {
+    let sum = Sum { adapter: "a".to_owned(), transcript: None, spent: Vec::new() };
+    Event::Aggregated { sum }
 }
 
 trait Story: Sized {
@@ -60,23 +76,23 @@ impl Story for Round {
     fn trains(self, site: &str, at: u64) -> Self {
         let (site, lease) = (site.to_owned(), format!("lease of {site} at {at}"));
         self.then(Event::TaskRequested { site: site.clone(), lease: lease.clone() }, at)
-            .then(Event::UpdateSubmitted { update: update(&site), site, lease }, at)
+            .then(handed(&site, lease, Handed::Update(update(&site))), at)
     }
 
     fn evaluates(self, site: &str, at: u64) -> Self {
         let (site, lease) = (site.to_owned(), format!("lease of {site} at {at}"));
         self.then(Event::TaskRequested { site: site.clone(), lease: lease.clone() }, at)
-            .then(Event::EvaluationSubmitted { site, lease, scores: scores() }, at)
+            .then(handed(&site, lease, Handed::Scores(scores())), at)
     }
 }
 
 #[test]
 fn three_sites_train_and_evaluate() {
     let round = round(3, 2).trains("s0", 1).trains("s1", 2);
-    assert_eq!(round.state(), "training");
+    assert_eq!(round.phase.name(), "training");
     let round = round.trains("s2", 3);
-    assert_eq!(round.state(), "aggregating");
-    let round = round.then(Event::Aggregated { adapter: "a".to_owned() }, 4);
+    assert_eq!(round.phase.name(), "aggregating");
+    let round = round.then(summed(), 4);
     let round = round.evaluates("s0", 5).evaluates("s1", 5).evaluates("s2", 6);
     let Phase::Succeeded { updates, scores, .. } = round.phase else { panic!("{round:?}") };
     assert_eq!((updates.len(), scores.len()), (3, 3));
@@ -86,7 +102,7 @@ fn three_sites_train_and_evaluate() {
 fn a_silent_site_is_lost_and_the_quorum_goes_on() {
     let round = round(3, 2).trains("s0", 1).trains("s1", 2);
     assert_eq!(round.deadline(), Some(LEASE));
-    assert_eq!(round.then(Event::Tick, LEASE).state(), "aggregating");
+    assert_eq!(round.then(Event::Tick, LEASE).phase.name(), "aggregating");
 }
 
 #[test]
@@ -99,15 +115,15 @@ fn progress_keeps_a_slow_site_alive() {
         let report = Report::default();
         let (site, lease) = ("s1".to_owned(), lease.clone());
         round = round.then(Event::Progress { site, lease, report }, at);
-        assert_eq!(round.state(), "training");
+        assert_eq!(round.phase.name(), "training");
     }
 }
 
 #[test]
 fn a_lost_site_may_come_back_while_the_phase_is_open() {
     let round = round(3, 3).trains("s0", 1).trains("s1", 1).then(Event::Tick, 2 * LEASE);
-    assert_eq!(round.state(), "training");
-    assert_eq!(round.trains("s2", 3 * LEASE).state(), "aggregating");
+    assert_eq!(round.phase.name(), "training");
+    assert_eq!(round.trains("s2", 3 * LEASE).phase.name(), "aggregating");
 }
 
 #[test]
@@ -119,11 +135,7 @@ fn without_a_quorum_the_deadline_fails_the_round() {
 #[test]
 fn what_does_not_count_is_refused_by_code() {
     let submit = |round: Round, site: &str, lease: &str, digest: &str| {
-        let event = Event::UpdateSubmitted {
-            site: site.to_owned(),
-            lease: lease.to_owned(),
-            update: update(digest),
-        };
+        let event = handed(site, lease.to_owned(), Handed::Update(update(digest)));
         round.apply(event, 5).map(|step| step.answer).map_err(|reject| reject.code())
     };
     let round = round(2, 2).trains("s0", 1);
@@ -141,9 +153,9 @@ fn event() -> impl Strategy<Value = Event> {
     (site, lease, 0usize..6).prop_map(|(site, lease, kind)| match kind {
         0 => Event::TaskRequested { site, lease },
         1 => Event::Progress { site, lease, report: Report::default() },
-        2 => Event::UpdateSubmitted { update: update(&site), site, lease },
-        3 => Event::Aggregated { adapter: "a".to_owned() },
-        4 => Event::EvaluationSubmitted { site, lease, scores: scores() },
+        2 => handed(&site, lease, Handed::Update(update(&site))),
+        3 => summed(),
+        4 => handed(&site, lease, Handed::Scores(scores())),
         _ => Event::Tick,
     })
 }
@@ -160,12 +172,12 @@ proptest! {
             if let Ok(step) = round.clone().apply(event, at) {
                 round = step.round;
             }
-            if let Phase::Aggregating { updates } = &round.phase {
+            if let Phase::Aggregating { updates, .. } = &round.phase {
                 prop_assert!(updates.len() >= 2 && updates.len() <= 3);
             }
         }
         round = round.then(Event::Tick, at + DEADLINE + 1);
-        round = round.then(Event::Aggregated { adapter: "a".to_owned() }, at + DEADLINE + 2);
+        round = round.then(summed(), at + DEADLINE + 2);
         round = round.then(Event::Tick, at + 3 * DEADLINE);
         let over = matches!(round.phase, Phase::Succeeded { .. } | Phase::Failed { .. });
         prop_assert!(over);

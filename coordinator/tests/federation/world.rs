@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_coordinator::{Coordinator, CoordinatorConfig};
+use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::blob_client::BlobClient;
 use chancery_proto::wire::enrolment_client::EnrolmentClient;
 use chancery_proto::wire::participant_client::ParticipantClient;
 use chancery_proto::wire::run_client::RunClient;
 use chancery_proto::wire::{
-    CreateRunRequest, CreateTokenRequest, EnrolRequest, Evaluate, Evaluation, NextTaskRequest,
-    PutChunkRequest, Receipt, RunRequest, RunView, Score, Train, Update, task::Work,
+    Assignment, CreateRunRequest, CreateTokenRequest, EnrolRequest, Evaluate, Evaluation,
+    NextTaskRequest, PutChunkRequest, Receipt, RunRequest, RunView, Score, Update, task::Work,
 };
-use chancery_proto::{BaseShape, Caller, JoinToken, Plan, Recipe, SAMPLE, Signed, Target};
+use chancery_proto::{
+    BaseShape, Caller, JoinToken, Plan, PrivacyMode, Recipe, SAMPLE, Signed, Target,
+};
 use chancery_provenance::{
     Algorithm, Bundle, Digest, Environment, PublicKey, SigningKey, Statement, Subject,
     TRAINING_TYPE, TrainingStatement, pem,
@@ -183,6 +186,8 @@ impl World {
     /// A started run of two rounds for three sites, two of which suffice.
     pub fn run(&mut self, lease_seconds: u32) -> String {
         let mut recipe = Recipe::from_toml(SAMPLE).unwrap();
+        recipe.privacy.mode = PrivacyMode::Trusted;
+        recipe.federation.quorum = 2;
         recipe.base.digest = Some(base_digest());
         recipe.adapter.rank = 2;
         recipe.adapter.targets = vec![Target::QProj, Target::DownProj];
@@ -315,7 +320,7 @@ impl Site {
     }
 
     /// Asks until it may train.
-    pub fn training(&self, world: &mut World) -> Train {
+    pub fn training(&self, world: &mut World) -> Assignment {
         for _ in 0..40 {
             if let Some(Work::Train(task)) = self.poll(world) {
                 return task;
@@ -325,7 +330,7 @@ impl Site {
     }
 
     /// The update that this site always makes of this task, and its bytes.
-    pub fn update(&self, task: &Train) -> (Update, Vec<u8>) {
+    pub fn update(&self, task: &Assignment) -> (Update, Vec<u8>) {
         let plan = Plan::from_json(&task.plan).unwrap();
         let elements: usize = plan.layout().iter().map(|(_, [r, c])| r * c).sum();
         let start = f32::from(self.name.as_bytes()[1]) + plan.round as f32;
@@ -337,7 +342,7 @@ impl Site {
     }
 
     /// An update of any bytes, with a statement that fits.
-    pub fn sworn(&self, task: &Train, bytes: &[u8]) -> Update {
+    pub fn sworn(&self, task: &Assignment, bytes: &[u8]) -> Update {
         let plan = Plan::from_json(&task.plan).unwrap();
         let digest = Digest::of(bytes);
         let statement = TrainingStatement {
@@ -347,6 +352,7 @@ impl Site {
             base_digest: plan.base_digest.parse().unwrap(),
             adapter_digest: plan.adapter_digest.parse().unwrap(),
             dataset_commitment: Digest::of(self.name.as_bytes()),
+            factors: plan.factors.to_string(),
             update_digest: digest,
             steps: 1,
             environment: Environment {
@@ -368,6 +374,8 @@ impl Site {
             loss_last: 1.0,
             quantisation_error: 0.01,
             clipped_share: 0.0,
+            chunk_root: ChunkRoot::of(bytes).0.to_vec(),
+            chunk_signature: Vec::new(),
         }
     }
 
@@ -394,20 +402,21 @@ impl Site {
         world.block_on(calls.submit_update(update.clone())).map(tonic::Response::into_inner)
     }
 
-    pub fn train(&self, world: &mut World, task: &Train) -> Result<Receipt, Status> {
+    pub fn train(&self, world: &mut World, task: &Assignment) -> Result<Receipt, Status> {
         let (update, bytes) = self.update(task);
         self.upload(world, &bytes)?;
         self.submit(world, &update)
     }
 
     pub fn evaluate(&self, world: &mut World, task: &Evaluate) -> Result<Receipt, Status> {
-        let plan = Plan::from_json(&task.plan).unwrap();
+        let order = task.assignment.as_ref().unwrap();
+        let plan = Plan::from_json(&order.plan).unwrap();
         assert_eq!(task.with_base, plan.round == 1);
         let score = |accuracy| Some(Score { loss: 1.0, accuracy, examples: 10 });
         let evaluation = Evaluation {
             run: plan.run,
             round: plan.round,
-            lease: task.lease.clone(),
+            lease: order.lease.clone(),
             adapter: score(0.75),
             base: if task.with_base { score(0.25) } else { None },
         };

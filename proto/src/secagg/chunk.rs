@@ -4,14 +4,28 @@
 //! over chunks of [`CHUNK`] bytes.
 
 use ring::digest::{Context, SHA256, digest};
+use serde::{Deserialize, Serialize};
 
 use crate::request::CHUNK;
 
 /// The root over the chunks of one update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ChunkRoot(pub [u8; 32]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChunkRoot(#[serde(with = "hex::serde")] pub [u8; 32]);
 
 impl ChunkRoot {
+    /// The root over bytes that are read as a stream.
+    pub fn of_reader(mut reader: impl std::io::Read) -> std::io::Result<Self> {
+        let mut chunks = Chunks::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = reader.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(chunks.finish());
+            }
+            chunks.update(buffer.get(..read).unwrap_or_default());
+        }
+    }
+
     /// The root over bytes at hand.
     pub fn of(bytes: &[u8]) -> Self {
         let mut chunks = Chunks::default();

@@ -103,17 +103,22 @@ impl Setting {
 }
 
 /// A site's public keys for one round, signed by its identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Advert {
     /// The site's number.
     pub site: usize,
     /// X25519: shares are sealed to it.
+    #[serde(with = "hex::serde")]
     pub encryption: [u8; 32],
     /// X25519: pairwise masks are agreed with it.
+    #[serde(with = "hex::serde")]
     pub masking: [u8; 32],
     /// Commits to the seed of the site's own mask.
+    #[serde(with = "hex::serde")]
     pub commitment: [u8; 32],
     /// Over the setting and all of the above.
+    #[serde(with = "hex::serde")]
     pub signature: Vec<u8>,
 }
 
@@ -125,6 +130,12 @@ impl Advert {
         bytes.extend_from_slice(&self.masking);
         bytes.extend_from_slice(&self.commitment);
         bytes
+    }
+
+    /// Whether it shares a key with another site's, as no two honest ones do.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let theirs = [other.encryption, other.masking, other.commitment];
+        [self.encryption, self.masking, self.commitment].iter().any(|key| theirs.contains(key))
     }
 
     /// Refuses keys that the site's identity did not sign for this very round.
@@ -277,13 +288,15 @@ impl Session {
 }
 
 /// A site whose masked update arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Survivor {
     /// The site's number.
     pub site: usize,
     /// The root over its chunks.
     pub update: ChunkRoot,
     /// The site's, over the session and the root.
+    #[serde(with = "hex::serde")]
     pub signature: Vec<u8>,
 }
 
@@ -390,11 +403,13 @@ pub(crate) fn check_shared(session: &Session, shared: &[usize]) -> Result<(), Se
 }
 
 /// A survivor's word that it was shown this set of survivors, and no other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Confirmation {
     /// The site's number.
     pub site: usize,
     /// Over the session and the set.
+    #[serde(with = "hex::serde")]
     pub signature: Vec<u8>,
 }
 

@@ -19,6 +19,8 @@ pub struct Receipt {
     pub rounds: u32,
     /// Of the signed round plan's JSON.
     pub plan_digest: Digest,
+    /// The plan's JSON itself.
+    pub plan: String,
     /// Of the recipe's JSON.
     pub recipe_digest: Digest,
     /// Of the base model.
@@ -43,10 +45,16 @@ pub struct Receipt {
     pub clip: f32,
     /// Updates the round needed.
     pub quorum: u32,
+    /// Sites that had to answer to open a masked sum; 0 in trusted rounds.
+    pub threshold: u32,
     /// The whole cohort, sorted.
     pub roster: Vec<String>,
     /// Whose updates are in the sum, in the order of the roster.
     pub participants: Vec<Participation>,
+    /// Sites of the cohort whose updates are not in the sum.
+    pub lost: Vec<String>,
+    /// In masked rounds, the record that lets anyone open the sum again.
+    pub transcript: Option<Digest>,
     /// Messages that did not count.
     pub refused: Vec<Refusal>,
     /// The largest relative error that quantisation brought to an update.
@@ -69,8 +77,10 @@ pub struct Participation {
     pub pseudonym: String,
     /// The key that signed the training statement (SPKI, PEM).
     pub key: String,
-    /// Of the packed update.
+    /// Of the packed update; in masked rounds of the masked one.
     pub update_digest: Digest,
+    /// The root over its chunks, in hexadecimal. A site that finds its own here is in the sum.
+    pub chunk_root: String,
     /// Of the training statement's bundle.
     pub statement_digest: Digest,
 }

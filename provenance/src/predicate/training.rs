@@ -24,7 +24,9 @@ pub struct TrainingStatement {
     pub adapter_digest: Digest,
     /// SHA-256 over a secret salt and the digest of the training file.
     pub dataset_commitment: Digest,
-    /// Of the packed update.
+    /// The factors that trained.
+    pub factors: String,
+    /// Of the packed update; in masked rounds of the masked one.
     pub update_digest: Digest,
     /// Optimiser steps.
     pub steps: u32,

@@ -43,7 +43,8 @@ impl Story {
 
     fn round(&mut self, round: u32) {
         let base_digest = Digest::of(b"base");
-        let plan_digest = Digest::of(format!("plan {round}").as_bytes());
+        let plan = format!("plan {round}");
+        let plan_digest = Digest::of(plan.as_bytes());
         let roster: Vec<String> = (0..3).map(|site| format!("site-{site}")).collect();
         let mut participants = Vec::new();
         for (site, pseudonym) in roster.iter().enumerate() {
@@ -55,6 +56,7 @@ impl Story {
                 base_digest,
                 adapter_digest: self.adapter_after(round - 1),
                 dataset_commitment: Digest::of(&[site as u8]),
+                factors: "B".to_owned(),
                 update_digest,
                 steps: 4,
                 environment: Environment {
@@ -71,6 +73,7 @@ impl Story {
                 pseudonym: pseudonym.clone(),
                 key: self.sites[site].public().to_pem(),
                 update_digest,
+                chunk_root: "00".repeat(32),
                 statement_digest: bundle.digest(),
             });
             self.trainings.push(bundle);
@@ -81,6 +84,7 @@ impl Story {
             round,
             rounds: 2,
             plan_digest,
+            plan,
             recipe_digest: Digest::of(self.recipe.as_bytes()),
             base_digest,
             adapter_before: self.adapter_after(round - 1),
@@ -93,6 +97,9 @@ impl Story {
             ring_bits: 16,
             clip: 0.25,
             quorum: 2,
+            threshold: 0,
+            lost: Vec::new(),
+            transcript: None,
             evaluation: roster
                 .iter()
                 .map(|pseudonym| Evaluated {
