@@ -1,5 +1,7 @@
 //! Arguments in, one call into a crate, words out.
 
+#[cfg(feature = "verify")]
+mod audit;
 #[cfg(all(feature = "participant", feature = "coordinator", feature = "registry"))]
 mod compare;
 #[cfg(feature = "coordinator")]
@@ -62,6 +64,10 @@ enum Command {
     /// Check a pulled adapter, or one signed bundle, offline
     #[cfg(feature = "verify")]
     Verify(verify::Verify),
+    /// Compute a run's sums again, offline
+    #[cfg(feature = "verify")]
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print the passport of a pulled adapter
     #[cfg(feature = "verify")]
     Passport(verify::Passport),
@@ -85,6 +91,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Pull(pull) => pull.run(),
         #[cfg(feature = "verify")]
         Command::Verify(verify) => verify.run(),
+        #[cfg(feature = "verify")]
+        Command::Audit(audit) => audit.run(),
         #[cfg(feature = "verify")]
         Command::Passport(passport) => passport.run(),
     };

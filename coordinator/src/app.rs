@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use chancery_proto::request::CHUNK;
+use chancery_proto::request::{BODY_LIMIT, CHUNK};
 use chancery_proto::{BaseShape, Recipe, Tensors};
 use chancery_provenance::{Digest, Traffic};
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -250,6 +250,29 @@ impl App {
             run.members.contains_key(site) && (run.adapter == digest || evaluated)
         };
         Ok(self.store.runs().await?.iter().any(|stored| of_run(&stored.run)))
+    }
+
+    /// Receipts of a run that `site` takes part in, from a round on; as many as fit into one answer.
+    pub(crate) async fn receipts(
+        &self,
+        site: &str,
+        run: &str,
+        from: u32,
+    ) -> Result<Vec<String>, Error> {
+        let stored = self.store.run(run).await?;
+        let unknown = || Reject::NotFound { what: format!("run {run}") };
+        member(&stored.ok_or_else(unknown)?.run, site)?;
+        let mut room = BODY_LIMIT / 2;
+        let receipts = self.store.receipts(run).await?;
+        let rest = receipts.into_iter().skip(from.saturating_sub(1) as usize);
+        Ok(rest
+            .enumerate()
+            .map_while(|(index, receipt)| {
+                let fits = index == 0 || receipt.len() <= room;
+                room = room.saturating_sub(receipt.len());
+                fits.then_some(receipt)
+            })
+            .collect())
     }
 
     /// Reads an adapter in chunks.

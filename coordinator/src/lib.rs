@@ -6,6 +6,7 @@ mod authority;
 mod blob;
 mod clock;
 mod error;
+mod export;
 mod grpc;
 mod publish;
 mod receipt;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 
 pub use app::CoordinatorConfig;
 pub use error::{Error, Reject};
+pub use export::{Exported, export_run};
 pub use publish::RegistryTarget;
 
 use app::App;

@@ -10,8 +10,9 @@ use chancery_proto::request::{BODY_LIMIT, CHUNK};
 use chancery_proto::wire::blob_client::BlobClient;
 use chancery_proto::wire::participant_client::ParticipantClient;
 use chancery_proto::wire::{
-    Confirmation, Evaluation, GetChunkRequest, Keys, NextTaskRequest, Progress, ProgressReply,
-    PutChunkRequest, Receipt, Release, Shares, StatRequest, Task, Update,
+    Confirmation, Evaluation, GetChunkRequest, GetReceiptsReply, GetReceiptsRequest, Keys,
+    NextTaskRequest, Progress, ProgressReply, PutChunkRequest, Receipt, Release, Shares,
+    StatRequest, Task, Update,
 };
 use chancery_provenance::Digest;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -140,6 +141,15 @@ impl Client {
     /// Hands in an evaluation, as often as it takes.
     pub async fn submit_evaluation(&self, evaluation: &Evaluation) -> Result<Receipt, Error> {
         submit!(self, submit_evaluation, evaluation, "the evaluation")
+    }
+
+    /// Receipts of a run from a round on; none when there are no more.
+    pub async fn receipts(&self, run: &str, from: u32) -> Result<Vec<String>, Error> {
+        let request = GetReceiptsRequest { run: run.to_owned(), from };
+        let request = &request;
+        let reply: Result<GetReceiptsReply, Error> =
+            submit!(self, get_receipts, request, "the run's receipts");
+        reply.map(|reply| reply.receipts)
     }
 
     /// Stores `bytes` under their digest; goes on from the last acknowledged chunk.

@@ -67,6 +67,16 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A receipt that cannot be right.
+    #[error(
+        "the coordinator's receipt for round {round} is wrong: {why}\n  fix:  keep this site's home and show its rounds and receipts to an auditor"
+    )]
+    Receipt {
+        /// The round.
+        round: u32,
+        /// What is wrong with it.
+        why: String,
+    },
     /// This site's policy says no.
     #[error("this site's policy does not allow privacy mode \"{mode}\"\n  fix:  if the coordinator may see this site's updates, write into {}: privacy = [\"{mode}\"]", policy.display())]
     Policy {
@@ -134,6 +144,7 @@ impl Error {
             Self::Refused { .. } => "CH2006",
             Self::Plan { .. } => "CH2007",
             Self::Policy { .. } => "CH2008",
+            Self::Receipt { .. } => "CH2017",
             Self::Digest { .. } => "CH2009",
             Self::File { .. } => "CH2010",
             Self::Train(error) => error.code(),

@@ -97,6 +97,11 @@ impl Home {
         &self.site
     }
 
+    /// The identity's public key in hexadecimal, as other sites name it in their policies.
+    pub fn identity(&self) -> String {
+        self.key.public().ed25519_bytes().map(hex::encode).unwrap_or_default()
+    }
+
     /// The identity key.
     pub(crate) fn key(&self) -> &Arc<SigningKey> {
         &self.key

@@ -11,6 +11,7 @@ mod masked;
 mod model;
 mod policy;
 mod progress;
+mod receipts;
 mod round;
 mod site;
 mod statement;

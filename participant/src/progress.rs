@@ -61,6 +61,13 @@ pub enum Note<'a> {
         /// Its words.
         why: &'a str,
     },
+    /// The coordinator's receipts were fetched and checked.
+    Receipts {
+        /// Rounds with a receipt.
+        rounds: usize,
+        /// Rounds in whose sum this site's update is.
+        own: usize,
+    },
     /// The run is over.
     Finished {
         /// succeeded, failed or stopped.
@@ -167,6 +174,9 @@ fn line(note: &Note<'_>) -> Option<String> {
             format!("round {round}: held-out loss {loss:.3}, accuracy {:.1} %", accuracy * 100.0)
         }
         Note::Refused { why } => format!("refused: {why}"),
+        Note::Receipts { rounds, own } => {
+            format!("receipts: {rounds} rounds, this site's update is in {own} of the sums")
+        }
         Note::Finished { outcome, detail } => format!("run {outcome}: {detail}"),
     })
 }

@@ -46,6 +46,11 @@ impl Facts {
     }
 }
 
+/// What a run is called in this site's folders.
+pub(crate) fn run_name(run: &str) -> String {
+    Digest::of(run.as_bytes()).hex().chars().take(16).collect()
+}
+
 /// The place of one round.
 #[derive(Debug)]
 pub(crate) struct RoundStore {
@@ -58,8 +63,7 @@ impl RoundStore {
     /// The place of the assignment's round. Names come from digests: a run's own name is foreign.
     pub(crate) fn open(home: &Path, assignment: &Assignment) -> Result<Self, Error> {
         let rounds = home.join("rounds");
-        let hex = Digest::of(assignment.plan.run.as_bytes()).hex();
-        let run = hex.get(..16).unwrap_or_default().to_owned();
+        let run = run_name(&assignment.plan.run);
         let folder = rounds.join(format!("{run}-{}", assignment.plan.round));
         fs::create_dir_all(&folder).map_err(at(&folder))?;
         let store = Self { rounds, run, folder };

@@ -21,6 +21,7 @@ use crate::home::{Home, key_error};
 use crate::masked::MaskedRound;
 use crate::model::BaseModel;
 use crate::progress::{Note, Observer};
+use crate::receipts;
 use crate::round::{Facts, RoundStore};
 use crate::statement;
 use crate::trainer::{BurnTrainer, Evaluation, Flow, Progress, TrainError, Trained, Trainer};
@@ -109,6 +110,8 @@ impl Site {
             let task = persist(|| client.next_task(request.clone())).await?;
             match task.work {
                 Some(Work::Finished(done)) => {
+                    let receipts = receipts::fetch(&self.home, &self.client, &done.run).await?;
+                    observer.note(Note::Receipts { rounds: receipts.rounds, own: receipts.own });
                     observer.note(Note::Finished { outcome: &done.outcome, detail: &done.detail });
                     return Ok(Outcome {
                         run: done.run,

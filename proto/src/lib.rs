@@ -4,25 +4,32 @@
 
 mod adapter;
 mod codec;
+#[cfg(feature = "rpc")]
 mod convert;
 mod plan;
 mod recipe;
+mod replay;
 pub mod request;
 pub mod secagg;
+#[cfg(feature = "rpc")]
 mod signed;
 mod tensor;
 mod token;
+#[cfg(feature = "rpc")]
 pub mod wire;
 
 pub use adapter::{
     AdapterConfig, AdapterError, BaseShape, Factor, Factors, Target, peft_config, tensor_name,
 };
 pub use codec::{Accumulator, CodecError, Encoded, Mean, Ring};
+#[cfg(feature = "rpc")]
 pub use convert::{Malformed, release, released_shares};
 pub use plan::{PLAN_CONTEXT, Plan};
 pub use recipe::{
     Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,
 };
+pub use replay::{ReplayError, Summand, replay};
+#[cfg(feature = "rpc")]
 pub use signed::{Caller, Signed};
 pub use tensor::{Tensor, TensorError, Tensors, to_f32};
 pub use token::{JoinToken, TOKEN_SECRET, TokenError};

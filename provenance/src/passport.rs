@@ -254,21 +254,37 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
 }
 
 fn privacy(receipts: &[&Receipt]) -> Section {
-    let mode = receipts.last().map_or("", |r| r.mode.as_str());
+    let last = receipts.last();
+    let mode = last.map_or("", |r| r.mode.as_str());
+    let opening = last.filter(|r| r.threshold > 0).map(|r| {
+        let all = receipts.iter().all(|r| r.transcript.is_some());
+        let record = if all { "every round can be opened again by an auditor" } else { "" };
+        let (threshold, sites) = (r.threshold, r.roster.len());
+        proved(
+            "Secure aggregation",
+            format!("{threshold} of {sites} sites open a sum; {record}"),
+            "receipts.jsonl",
+        )
+    });
     let words = match mode {
         "trusted" => {
             "The coordinator could see each institution's update. No raw data left any institution."
         }
-        "masked" => "Nobody could see one institution's update. No raw data left any institution.",
+        "masked" => {
+            "Nobody, the coordinator included, could see one institution's update; only the sum was opened. No raw data left any institution."
+        }
         _ => "",
     };
     Section {
         title: "Privacy".to_owned(),
-        fields: vec![
+        fields: [
             proved("Mode", mode, "receipts.jsonl"),
             declared("In words", words, "the protocol"),
-            missing("Differential privacy"),
-        ],
+        ]
+        .into_iter()
+        .chain(opening)
+        .chain([missing("Differential privacy")])
+        .collect(),
     }
 }
 

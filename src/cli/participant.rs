@@ -111,6 +111,7 @@ impl Join {
         })?;
         println!("joined     {} as \"{}\"", home.site().coordinator, home.site().site);
         println!("home       {}", self.home.display());
+        println!("identity   {}", home.identity());
         println!("policy     {}", self.home.join("policy.toml").display());
         Ok(ExitCode::SUCCESS)
     }

@@ -1,14 +1,16 @@
 //! Whole federations: real processes, real training, and the accidents that happen to them.
 
+mod audit;
+mod leak;
 mod world;
 
-use world::{World, chancery};
+use world::{SITES, World, chancery};
 
 #[test]
 fn a_site_that_dies_is_lost_and_takes_part_again_when_it_returns() {
     let mut world = World::new();
-    let run = world.run(3, 8);
-    for site in ["hospital", "legal", "industry"] {
+    let run = world.trusted_run(3, 8);
+    for site in SITES {
         world.start(site);
     }
     world.until(&run, |text| text.contains("  running  "));
@@ -23,11 +25,29 @@ fn a_site_that_dies_is_lost_and_takes_part_again_when_it_returns() {
 }
 
 #[test]
+fn a_site_that_dies_in_a_masked_round_returns_and_the_round_goes_on() {
+    let mut world = World::new();
+    let run = world.run(2, 8);
+    for site in SITES {
+        world.start(site);
+    }
+    world.until(&run, |text| text.contains("  running  "));
+    world.kill("legal");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    world.start("legal");
+    world.adapter(&run);
+    let text = world.show(&run);
+    assert_eq!(text.matches("3 updates").count(), 2, "{text}");
+    let log = std::fs::read_to_string(world.path("legal/log")).unwrap();
+    assert!(log.contains("receipts: 2 rounds, this site's update is in 2 of the sums"), "{log}");
+}
+
+#[test]
 fn a_killed_coordinator_goes_on_and_comes_to_the_same_adapter() {
     let adapter = |accidents: bool| {
         let mut world = World::new();
         let run = world.run(2, 6);
-        for site in ["hospital", "legal", "industry"] {
+        for site in SITES {
             world.start(site);
         }
         if accidents {
@@ -60,7 +80,7 @@ fn any_llama_checkpoint_will_do() {
     std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
     let mut world = World::on(dir.path().to_owned());
     let run = world.run(1, 3);
-    for site in ["hospital", "legal", "industry"] {
+    for site in SITES {
         world.start(site);
     }
     world.adapter(&run);

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chancery_proto::PrivacyMode;
+
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) const SITES: [&str; 3] = ["hospital", "legal", "industry"];
 
 pub(crate) struct World {
     dir: tempfile::TempDir,
@@ -42,7 +46,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let mut world = Self { dir, coordinator: None, sites: Vec::new(), port: 0, base };
         world.start_coordinator();
-        for site in ["hospital", "legal", "industry"] {
+        for site in SITES {
             world.join(site);
         }
         world
@@ -65,8 +69,9 @@ impl World {
                 "--dir",
             ])
             .arg(self.path("coordinator"))
+            .env("RUST_LOG", "trace")
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(self.path("coordinator.log")).unwrap())
             .spawn()
             .unwrap();
         self.coordinator = Some(child);
@@ -81,7 +86,19 @@ impl World {
         child.wait().unwrap();
     }
 
-    fn operator(&self, arguments: &[&str]) -> String {
+    /// The coordinator's process.
+    pub(crate) fn coordinator_id(&self) -> u32 {
+        self.coordinator.as_ref().unwrap().id()
+    }
+
+    /// Sends a signal to a site's process: SIGSTOP, SIGCONT.
+    pub(crate) fn signal(&self, site: &str, signal: &str) {
+        let (_, child) = self.sites.iter().find(|(name, _)| name == site).unwrap();
+        let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    pub(crate) fn operator(&self, arguments: &[&str]) -> String {
         let output = chancery()
             .args(arguments)
             .env("CHANCERY_OPERATOR", self.path("coordinator/operator"))
@@ -135,10 +152,24 @@ impl World {
         child.wait().unwrap();
     }
 
-    /// Submits and starts a run.
+    /// Submits and starts a masked run, in which all three sites are needed.
     pub(crate) fn run(&self, rounds: u32, steps: u32) -> String {
+        self.run_in(PrivacyMode::Masked, 3, rounds, steps)
+    }
+
+    /// Submits and starts a trusted run, in which two sites suffice and which all allow.
+    pub(crate) fn trusted_run(&self, rounds: u32, steps: u32) -> String {
+        for site in SITES {
+            fs::write(self.path(site).join("policy.toml"), "privacy = [\"trusted\"]\n").unwrap();
+        }
+        self.run_in(PrivacyMode::Trusted, 2, rounds, steps)
+    }
+
+    fn run_in(&self, mode: PrivacyMode, quorum: u32, rounds: u32, steps: u32) -> String {
         let text = fs::read_to_string(examples().join("verticals.toml")).unwrap();
         let mut recipe = chancery_proto::Recipe::from_toml(&text).unwrap();
+        recipe.privacy.mode = mode;
+        recipe.federation.quorum = quorum;
         recipe.federation.rounds = rounds;
         recipe.federation.lease_seconds = 5;
         recipe.training.steps = steps;
@@ -184,7 +215,7 @@ impl Drop for World {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test that gives up after a while")]
-fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = what() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chancery_proto::wire::participant_server::Participant;
 use chancery_proto::wire::{
-    Confirmation, Evaluation, Keys, NextTaskRequest, Progress, ProgressReply, Receipt, Release,
-    Shares, Task, Update,
+    Confirmation, Evaluation, GetReceiptsReply, GetReceiptsRequest, Keys, NextTaskRequest,
+    Progress, ProgressReply, Receipt, Release, Shares, Task, Update,
 };
 use chancery_provenance::{Digest, Score};
 use tonic::{Request, Response, Status};
@@ -131,6 +131,16 @@ impl Participant for Service {
         let (site, _) = Caller::site(&request)?;
         let release = request.into_inner();
         self.hand_in(call!(&site, release), Message::Release(release.clone())).await
+    }
+
+    async fn get_receipts(
+        &self,
+        request: Request<GetReceiptsRequest>,
+    ) -> Result<Response<GetReceiptsReply>, Status> {
+        let (site, _) = Caller::site(&request)?;
+        let request = request.into_inner();
+        let receipts = self.0.receipts(&site, &request.run, request.from).await?;
+        Ok(Response::new(GetReceiptsReply { receipts }))
     }
 
     async fn submit_evaluation(

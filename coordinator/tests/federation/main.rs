@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod evidence;
+mod masked;
 mod refusals;
 mod story;
 mod world;

@@ -183,17 +183,36 @@ impl World {
         sites
     }
 
-    /// A started run of two rounds for three sites, two of which suffice.
+    /// A started trusted run of two rounds for three sites, two of which suffice.
     pub fn run(&mut self, lease_seconds: u32) -> String {
+        self.run_of(3, 2, PrivacyMode::Trusted, lease_seconds)
+    }
+
+    /// A started run of two rounds.
+    pub fn run_of(&mut self, sites: u32, quorum: u32, mode: PrivacyMode, lease: u32) -> String {
+        self.run_with(sites, quorum, mode, lease, 60)
+    }
+
+    pub fn run_with(
+        &mut self,
+        sites: u32,
+        quorum: u32,
+        mode: PrivacyMode,
+        lease_seconds: u32,
+        deadline_seconds: u32,
+    ) -> String {
         let mut recipe = Recipe::from_toml(SAMPLE).unwrap();
-        recipe.privacy.mode = PrivacyMode::Trusted;
-        recipe.federation.quorum = 2;
+        recipe.privacy.mode = mode;
+        recipe.federation.sites = sites;
+        recipe.federation.quorum = quorum;
         recipe.base.digest = Some(base_digest());
         recipe.adapter.rank = 2;
         recipe.adapter.targets = vec![Target::QProj, Target::DownProj];
         recipe.federation.rounds = 2;
         recipe.federation.lease_seconds = lease_seconds;
-        recipe.federation.deadline_seconds = 60;
+        recipe.federation.deadline_seconds = deadline_seconds;
+        // A ring whose last element ends inside of a byte.
+        recipe.codec.bits = if sites == 5 { 12 } else { 14 };
         let shape = BaseShape {
             hidden_size: 16,
             intermediate_size: 32,
@@ -343,6 +362,11 @@ impl Site {
 
     /// An update of any bytes, with a statement that fits.
     pub fn sworn(&self, task: &Assignment, bytes: &[u8]) -> Update {
+        self.sworn_as(task, bytes, &Plan::from_json(&task.plan).unwrap().factors.to_string())
+    }
+
+    /// The same with a statement about other factors.
+    pub fn sworn_as(&self, task: &Assignment, bytes: &[u8], factors: &str) -> Update {
         let plan = Plan::from_json(&task.plan).unwrap();
         let digest = Digest::of(bytes);
         let statement = TrainingStatement {
@@ -352,7 +376,7 @@ impl Site {
             base_digest: plan.base_digest.parse().unwrap(),
             adapter_digest: plan.adapter_digest.parse().unwrap(),
             dataset_commitment: Digest::of(self.name.as_bytes()),
-            factors: plan.factors.to_string(),
+            factors: factors.to_owned(),
             update_digest: digest,
             steps: 1,
             environment: Environment {

@@ -50,6 +50,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The root over the masked update that this site signed.
+    pub fn update(&self) -> Option<[u8; 32]> {
+        self.update.map(|Pin(root)| root)
+    }
+
     /// The round is over; its secret can be destroyed.
     pub fn close(&mut self) {
         self.closed = true;

@@ -1,0 +1,123 @@
+//! A round's sum, computed again from what it left behind: the same bits, or the receipt is wrong.
+
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+
+use thiserror::Error;
+
+use crate::codec::{Accumulator, CodecError};
+use crate::plan::Plan;
+use crate::recipe::PrivacyMode;
+use crate::secagg::{ChunkRoot, Chunks, SecaggError, Transcript};
+use crate::tensor::Tensors;
+
+/// An update that the receipt says is in the sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summand {
+    /// The site's name in the run.
+    pub pseudonym: String,
+    /// The root over its chunks.
+    pub root: ChunkRoot,
+}
+
+/// The adapter that a round gives: `before` plus the mean of the updates, whose bytes `open` hands out
+/// in the order of `summands`. In masked rounds the masks are taken off as `transcript` says. Memory is
+/// one integer an element and one block. `digest` is SHA-256 of the plan's bytes.
+pub fn replay<R: Read>(
+    plan: &Plan,
+    digest: [u8; 32],
+    before: Tensors,
+    transcript: Option<&Transcript>,
+    summands: &[Summand],
+    mut open: impl FnMut(usize) -> io::Result<R>,
+    threads: NonZeroUsize,
+) -> Result<Tensors, ReplayError> {
+    let masks = match (plan.mode, transcript) {
+        (PrivacyMode::Trusted, None) => Vec::new(),
+        (PrivacyMode::Masked, Some(transcript)) => {
+            let (survivors, masks) = transcript.open(plan.setting(digest))?;
+            let signed = survivors.updates().iter().map(|survivor| {
+                let member = plan.roster.get(survivor.site);
+                (member.map(|member| member.pseudonym.as_str()), survivor.update)
+            });
+            let named = summands.iter().map(|s| (Some(s.pseudonym.as_str()), s.root));
+            if !signed.eq(named) {
+                return Err(ReplayError::Survivors);
+            }
+            masks
+        }
+        _ => return Err(ReplayError::Transcript),
+    };
+    let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
+    for (index, summand) in summands.iter().enumerate() {
+        let pseudonym = || summand.pseudonym.clone();
+        let reader = open(index)
+            .map_err(|source| ReplayError::Missing { pseudonym: pseudonym(), source })?;
+        let mut reader = Hashing { reader, chunks: Chunks::default() };
+        sum.add(&mut reader)?;
+        if reader.chunks.finish() != summand.root {
+            return Err(ReplayError::Changed { pseudonym: pseudonym() });
+        }
+    }
+    sum.unmask(&masks, threads);
+    Ok(plan.apply(before, &sum.finish()?))
+}
+
+/// Hashes what is read through it.
+struct Hashing<R> {
+    reader: R,
+    chunks: Chunks,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.chunks.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+/// Why a round could not be computed again.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// A masked round without its record, or a trusted one with one.
+    #[error("the round's record does not go with its privacy mode")]
+    Transcript,
+    /// The record speaks of other updates than the receipt.
+    #[error("the survivors in the record are not those in the receipt")]
+    Survivors,
+    /// A signature or a seed in the record does not hold.
+    #[error(transparent)]
+    Secagg(#[from] SecaggError),
+    /// An update that is not there.
+    #[error("the update of {pseudonym} is missing: {source}")]
+    Missing {
+        /// The site.
+        pseudonym: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An update that is not the one that was signed.
+    #[error("the update of {pseudonym} is not the one whose chunks were signed")]
+    Changed {
+        /// The site.
+        pseudonym: String,
+    },
+    /// Updates that do not add up.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+impl ReplayError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Transcript => "CH1601",
+            Self::Survivors => "CH1602",
+            Self::Secagg(error) => error.code(),
+            Self::Missing { .. } => "CH1603",
+            Self::Changed { .. } => "CH1604",
+            Self::Codec(error) => error.code(),
+        }
+    }
+}
