@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use chancery_proto::{Accumulator, Ring};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// LoRA r=16 on the query and value projections of a 7B model.
 const ELEMENTS: usize = 8_388_608;
@@ -32,8 +32,10 @@ fn codec(criterion: &mut Criterion) {
     group.bench_function("ring add", |b| {
         b.iter(|| sum.as_mut().map(|sum| sum.add(black_box(packed.as_slice()))));
     });
+    group.throughput(Throughput::Bytes(4 * ELEMENTS as u64));
     group.bench_function("decode", |b| {
-        b.iter(|| sum.clone().map(Accumulator::finish));
+        let make = || sum.clone();
+        b.iter_batched(make, |sum| sum.map(Accumulator::finish), BatchSize::LargeInput);
     });
     group.finish();
 }

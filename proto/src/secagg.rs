@@ -66,7 +66,7 @@ pub use error::SecaggError;
 pub use graph::Graph;
 pub use key::{Identity, RoundSecret, Seed, fresh_secret, verify_signature};
 pub use mask::{MaskSeed, Sign, mask_packed};
-pub(crate) use mask::{Masks, Stream};
+pub(crate) use mask::{Masks, PairBlocks, Stream};
 pub use params::{
     FULL_GRAPH_LIMIT, GraphParams, MIN_SITES, Rates, default_threshold, find_graph_params,
 };

@@ -3,7 +3,7 @@
 use super::error::CodecError;
 use super::pack::pack;
 use super::ring::{BLOCK, Ring};
-use crate::secagg::Stream;
+use crate::secagg::{PairBlocks, Stream};
 
 /// Elements whose figures are summed side by side.
 const LANES: usize = 16;
@@ -41,7 +41,7 @@ impl Ring {
             top,
         };
         let mut rounding = Stream::new(&seed);
-        let mut random = vec![0u8; BLOCK * 2];
+        let mut random = PairBlocks::new();
         let mut values = vec![0u32; BLOCK];
         let mut bytes = vec![0u8; self.packed_len(delta.len())];
         let mut figures = Figures::default();
@@ -50,8 +50,8 @@ impl Ring {
         let mut weight_left = true;
         while weight_left {
             let block = blocks.next().unwrap_or(&[]);
-            rounding.fill(&mut random);
-            figures.add(quantiser.block(block, &random, &mut values));
+            let coins = rounding.pairs(&mut random);
+            figures.add(quantiser.block(block, coins, &mut values));
             let mut count = block.len();
             // The weight follows the last element; a full last block leaves it a block of its own.
             if blocks.peek().is_none() && count < BLOCK {
@@ -105,56 +105,68 @@ struct Quantiser {
 const ROUND: f32 = 12_582_912.0;
 
 impl Quantiser {
-    /// Quantises up to a block of elements; `random` holds two bytes for each.
-    fn block(&self, delta: &[f32], random: &[u8], values: &mut [u32]) -> Figures {
+    /// Quantises up to a block of elements, with two random bytes for each.
+    fn block(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [u32]) -> Figures {
         let (groups, rest) = delta.as_chunks::<LANES>();
-        let (random, _) = random.as_chunks::<2>();
-        let (coins, _) = random.as_chunks::<LANES>();
+        let (coins, _) = coins.as_chunks::<LANES>();
         let (out, _) = values.as_chunks_mut::<LANES>();
         let mut last = [0.0; LANES];
         for (slot, x) in last.iter_mut().zip(rest) {
             *slot = *x;
         }
-        let mut sums = Sums::default();
-        pulp::Arch::new().dispatch(|| {
+        let sums = pulp::Arch::new().dispatch(|| {
+            let mut sums = Sums::default();
             let padded = groups.iter().chain((!rest.is_empty()).then_some(&last));
             for ((group, coins), out) in padded.zip(coins).zip(out) {
                 self.group(group, coins, out, &mut sums);
             }
+            sums
         });
         Figures {
             error: sums.error.iter().map(|x| f64::from(*x)).sum(),
             norm: sums.norm.iter().map(|x| f64::from(*x)).sum(),
             clipped: sums.clipped.iter().map(|x| u64::from(*x)).sum(),
-            not_a_number: sums.not_a_number.contains(&1),
+            not_a_number: sums.not_a_number.iter().any(|x| *x != 0),
         }
     }
 
+    /// Each step goes over all lanes before the next one, which is the form that vectorises.
     #[inline(always)]
     fn group(
         &self,
-        group: &[f32; LANES],
+        x: &[f32; LANES],
         coins: &[[u8; 2]; LANES],
         out: &mut [u32; LANES],
         sums: &mut Sums,
     ) {
         let unscale = 1.0 / self.scale;
+        let kept = x.map(|x| x.max(-self.clip).min(self.clip));
+        // Uniform in (-1/2, 1/2): rounding the sum to the nearest rounds the element up with the
+        // probability of its fraction.
+        let coins = coins.map(|coin| i32::from(i16::from_le_bytes(coin)) as f32);
+        let level: [i32; LANES] = std::array::from_fn(|lane| {
+            let coin = (coins[lane] + 0.5) * (1.0 / 65_536.0);
+            let nearest = (kept[lane] * self.scale + coin + ROUND).to_bits() as i32;
+            (nearest - ROUND.to_bits() as i32).max(-self.top).min(self.top)
+        });
         for lane in 0..LANES {
-            let x = group[lane];
-            sums.not_a_number[lane] |= u32::from(x.is_nan());
-            let kept = x.max(-self.clip).min(self.clip);
-            sums.clipped[lane] += u32::from(kept != x);
-            // Uniform in (-1/2, 1/2): rounding the sum to the nearest rounds the element up with the
-            // probability of its fraction.
-            let coin = (f32::from(i16::from_le_bytes(coins[lane])) + 0.5) * (1.0 / 65_536.0);
-            let nearest = (kept * self.scale + coin + ROUND).to_bits() as i32;
-            let level = (nearest - ROUND.to_bits() as i32).clamp(-self.top, self.top);
-            out[lane] = level as u32;
-            // An infinite element has no relative error; it counts as clipped.
-            let real = if x.abs() <= f32::MAX { x } else { kept };
-            let difference = level as f32 * unscale - real;
+            out[lane] = level[lane] as u32;
+        }
+        for lane in 0..LANES {
+            sums.not_a_number[lane] |= u32::from(x[lane].is_nan());
+            sums.clipped[lane] += u32::from(kept[lane] != x[lane]);
+        }
+        // An infinite element has no relative error; it counts as clipped.
+        let real: [f32; LANES] =
+            std::array::from_fn(
+                |lane| {
+                    if x[lane].abs() <= f32::MAX { x[lane] } else { kept[lane] }
+                },
+            );
+        for lane in 0..LANES {
+            let difference = level[lane] as f32 * unscale - real[lane];
             sums.error[lane] += difference * difference;
-            sums.norm[lane] += real * real;
+            sums.norm[lane] += real[lane] * real[lane];
         }
     }
 }

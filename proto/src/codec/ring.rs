@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::error::CodecError;
 use super::pack::unpack;
 
-/// Elements that are packed or unpacked at once: the codec's working memory. A multiple of eight, so
-/// that only the last block ends inside of a byte.
-pub(crate) const BLOCK: usize = 8 * 1024;
+/// Elements that are packed or unpacked at once: the codec's working memory, which with a key stream
+/// beside it fits into a first-level cache. A multiple of eight, so that only the last block ends inside
+/// of a byte.
+pub(crate) const BLOCK: usize = 4 * 1024;
 
 /// How one round's updates are written as integers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -69,11 +69,14 @@ impl Accumulator {
             return Err(CodecError::NoSamples);
         }
         let scale = f64::from(ring.clip) / f64::from(weight);
-        let sum = self.sum;
-        // Same size and alignment: the vector's memory is reused.
-        let values = pulp::Arch::new().dispatch(|| {
-            sum.into_iter().map(|v| (f64::from(ring.signed(v)) * scale) as f32).collect()
+        let mut sum = self.sum;
+        pulp::Arch::new().dispatch(|| {
+            for value in &mut sum {
+                *value = ((f64::from(ring.signed(*value)) * scale) as f32).to_bits();
+            }
         });
+        // Same size and alignment: the vector's memory is reused.
+        let values = sum.into_iter().map(f32::from_bits).collect();
         let weight = f64::from(weight) / f64::from(ring.top());
         Ok(Mean { values, weight, updates: self.updates })
     }
