@@ -1,12 +1,13 @@
 //! The sum: each update is read once, block by block, into one accumulator.
 
-use std::io::BufReader;
+use std::io::{self, BufReader};
 
+use chancery_proto::aggregation::{PackedUpdates, Rule};
 use chancery_proto::{Accumulator, Plan};
 use chancery_provenance::Digest;
 
 use crate::blob::Blobs;
-use crate::error::Error;
+use crate::error::{Error, Reject};
 
 /// The sum of the updates. Memory is one integer an element and one block, whatever the number of
 /// updates, and their order does not matter.
@@ -16,4 +17,23 @@ pub(crate) fn sum(blobs: &Blobs, plan: &Plan, updates: &[Digest]) -> Result<Accu
         sum.add(BufReader::new(blobs.file(digest)?))?;
     }
     Ok(sum)
+}
+
+/// One delta out of the updates: the mean of their sum, or what a robust rule makes of them.
+pub(crate) fn delta(
+    blobs: &Blobs,
+    plan: &Plan,
+    updates: &[Digest],
+    sum: Accumulator,
+) -> Result<Vec<f32>, Error> {
+    if plan.aggregation == Rule::Mean {
+        return Ok(sum.finish()?.values);
+    }
+    let open = |index: usize| {
+        let digest = updates.get(index).ok_or(io::ErrorKind::NotFound)?;
+        Ok(BufReader::new(blobs.file(digest).map_err(io::Error::other)?))
+    };
+    let updates = PackedUpdates::new(plan.ring, plan.elements(), updates.len(), open);
+    let outcome = updates.and_then(|updates| plan.aggregation.aggregate(&updates));
+    Ok(outcome.map_err(Reject::from)?.values)
 }

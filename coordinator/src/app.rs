@@ -3,13 +3,12 @@
 mod drive;
 mod intake;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chancery_proto::request::{BODY_LIMIT, CHUNK};
 use chancery_proto::{BaseShape, Recipe, Tensors};
-use chancery_provenance::{Digest, Traffic};
+use chancery_provenance::Digest;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::authority::Authority;
@@ -20,6 +19,7 @@ use crate::publish::RegistryTarget;
 use crate::round::{Answer, Event, Phase, Report};
 use crate::run::{Caller, Member, Reply, Run, RunState};
 use crate::store::{SqliteStore, Store};
+use crate::traffic::Meters;
 pub(crate) use drive::RETRY;
 pub(crate) use intake::{Message, number, shared, survivors};
 
@@ -44,8 +44,8 @@ pub(crate) struct App {
     changing: AsyncMutex<()>,
     /// Ticks with every change, for whoever waits.
     changed: watch::Sender<u64>,
-    /// Payload bytes by pseudonym-bearing site since its round last took them over.
-    traffic: Mutex<BTreeMap<String, Traffic>>,
+    /// What sites' connections moved since their rounds last took it over.
+    pub(crate) meters: Meters,
 }
 
 /// A site's call about one task.
@@ -75,7 +75,7 @@ impl App {
             registry: config.registry,
             changing: AsyncMutex::new(()),
             changed: watch::Sender::new(0),
-            traffic: Mutex::default(),
+            meters: Meters::default(),
         })
     }
 
@@ -152,7 +152,7 @@ impl App {
         call: &Call<'_>,
         event: impl FnOnce(String, String) -> Event,
     ) -> Result<Answer, Error> {
-        let traffic = self.take_traffic(call.site);
+        let traffic = self.meters.take(call.site);
         let result = self
             .change(call.run, |run| {
                 let member = member(run, call.site)?;
@@ -181,19 +181,6 @@ impl App {
     pub(crate) async fn progress(&self, call: &Call<'_>, report: Report) -> Result<(), Error> {
         let event = |site, lease| Event::Progress { site, lease, report };
         self.step(call, event).await.map(|_| ())
-    }
-
-    /// Counts payload bytes of a site.
-    pub(crate) fn count(&self, site: &str, up: u64, down: u64) {
-        if let Ok(mut traffic) = self.traffic.lock() {
-            let entry = traffic.entry(site.to_owned()).or_default();
-            entry.up += up;
-            entry.down += down;
-        }
-    }
-
-    fn take_traffic(&self, site: &str) -> Traffic {
-        self.traffic.lock().ok().and_then(|mut all| all.remove(site)).unwrap_or_default()
     }
 
     /// The largest blob that a site may have a reason to send: the update of a round that it has a
@@ -242,7 +229,9 @@ impl App {
         let of_run = |run: &Run| {
             let evaluated = match &run.state {
                 RunState::Running(round) => match &round.phase {
-                    Phase::Evaluating { sum, .. } => sum.adapter == digest,
+                    Phase::Evaluating { sum, .. } => {
+                        sum.adapter == digest || sum.packed.as_deref() == Some(digest)
+                    }
                     _ => false,
                 },
                 _ => false,
@@ -275,8 +264,8 @@ impl App {
             .collect())
     }
 
-    /// Reads an adapter in chunks.
-    pub(crate) async fn adapter(&self, digest: &Digest) -> Result<Tensors, Error> {
+    /// Reads tensors made here.
+    pub(crate) async fn tensors(&self, digest: &Digest) -> Result<Tensors, Error> {
         Ok(Tensors::from_safetensors(&self.blob_bytes(digest).await?)?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chancery_proto::aggregation::RuleError;
 use thiserror::Error;
 
 /// What a caller did that does not count.
@@ -39,6 +40,14 @@ pub enum Reject {
     /// A message of secure aggregation that does not hold.
     #[error(transparent)]
     Secagg(#[from] chancery_proto::secagg::SecaggError),
+    /// Updates that the run's rule or optimiser can make nothing of.
+    #[error("{why}")]
+    Rule {
+        /// The code of what is wrong.
+        code: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// Something that is not there.
     #[error("{what} is not known here")]
     NotFound {
@@ -66,6 +75,12 @@ pub enum Reject {
     Unauthenticated(&'static str),
 }
 
+impl From<RuleError> for Reject {
+    fn from(error: RuleError) -> Self {
+        Self::Rule { code: error.code(), why: error.to_string() }
+    }
+}
+
 impl Reject {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -77,6 +92,7 @@ impl Reject {
             Self::Round { .. } => "CH3105",
             Self::Update { code, .. } => code,
             Self::Secagg(error) => error.code(),
+            Self::Rule { code, .. } => code,
             Self::NotFound { .. } => "CH3107",
             Self::State { .. } => "CH3108",
             Self::Argument(_) => "CH3109",

@@ -5,6 +5,7 @@ mod blob;
 mod enrolment;
 mod participant;
 mod run;
+mod socket;
 mod status;
 mod task;
 mod view;
@@ -17,11 +18,13 @@ use chancery_proto::wire::enrolment_server::EnrolmentServer;
 use chancery_proto::wire::participant_server::ParticipantServer;
 use chancery_proto::wire::run_server::RunServer;
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::app::App;
 use crate::error::Error;
+pub(crate) use socket::SocketBytes;
 
 /// Serves until `stop`.
 pub(crate) async fn serve(
@@ -29,6 +32,8 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let connections =
+        TcpListenerStream::new(listener).map(|stream| stream.map(socket::Counted::new));
     let (chain, key) = &app.authority.server;
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(chain, key.as_bytes()))
@@ -55,7 +60,7 @@ pub(crate) async fn serve(
             BlobServer::new(blob::Service(Arc::clone(&app))).max_decoding_message_size(BODY_LIMIT),
         )
         .add_service(RunServer::new(run::Service(app)))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(connections, stop)
         .await?;
     Ok(())
 }

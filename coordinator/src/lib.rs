@@ -13,6 +13,7 @@ mod receipt;
 mod round;
 mod run;
 mod store;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;

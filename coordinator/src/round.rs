@@ -38,7 +38,7 @@ pub(crate) struct Round {
     pub phase: Phase,
     /// What did not count.
     pub refusals: Vec<Refusal>,
-    /// Payload bytes.
+    /// Bytes that crossed the sites' sockets.
     pub traffic: Traffic,
     /// Milliseconds since 1970.
     pub started_at: u64,

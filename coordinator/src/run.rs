@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub history: Vec<Round>,
     /// The newest adapter.
     pub adapter: String,
+    /// What the server optimiser remembers, if it does.
+    pub moments: Option<String>,
     /// When the first round began, milliseconds since 1970.
     pub started_at: u64,
 }
@@ -141,6 +143,7 @@ impl Run {
             members: BTreeMap::new(),
             history: Vec::new(),
             adapter,
+            moments: None,
             started_at: 0,
         }
     }
@@ -310,6 +313,8 @@ impl Run {
             roster,
             quorum: federation.quorum,
             threshold: self.recipe.threshold(),
+            aggregation: federation.aggregation,
+            optimiser: federation.optimiser,
         };
         let deadline = u64::from(federation.deadline_seconds) * 1000;
         let lease = u64::from(federation.lease_seconds) * 1000;
@@ -336,6 +341,7 @@ impl Run {
         match &round.phase {
             Phase::Succeeded { sum, .. } => {
                 self.adapter.clone_from(&sum.adapter);
+                self.moments.clone_from(&sum.moments);
                 let last = round.plan.round == round.plan.rounds;
                 self.history.push(round);
                 if last {

@@ -14,12 +14,16 @@ pub(crate) struct Cohort {
     pub(crate) recipe: Recipe,
     pub(crate) train: Vec<Dataset>,
     pub(crate) test: Vec<Dataset>,
+    /// Whether updates travel as f32, both factors both ways, as they do elsewhere.
+    pub(crate) float: bool,
 }
 
 /// What the sites of one round sent.
 pub(crate) struct Sent {
     /// All updates together.
     pub(crate) bytes: usize,
+    /// What every site gets back.
+    pub(crate) down: usize,
     /// The largest quantisation error of any update, relative to the update.
     pub(crate) error: f64,
     /// The mean of the sites' last losses.
@@ -50,7 +54,9 @@ impl Cohort {
         layout.retain(|(name, _)| factors.trains_tensor(name));
         let elements = layout.iter().map(|(_, shape)| shape[0] * shape[1]).sum();
         let mut sum = Accumulator::new(&ring, elements)?;
-        let mut sent = Sent { bytes: 0, error: 0.0, loss: 0.0 };
+        let total: f32 = self.train.iter().map(|data| data.len() as f32).sum();
+        let mut plain = vec![0f32; if self.float { elements } else { 0 }];
+        let mut sent = Sent { bytes: 0, down: 0, error: 0.0, loss: 0.0 };
         for site in 0..self.train.len() {
             let trained = self.alone(site, round, 1, from)?;
             let delta: Vec<f32> = layout
@@ -60,15 +66,26 @@ impl Cohort {
                     new.data().iter().zip(old.data()).map(|(new, old)| new - old)
                 })
                 .collect();
+            if self.float {
+                let share = self.train[site].len() as f32 / total;
+                plain.iter_mut().zip(&delta).for_each(|(sum, delta)| *sum += share * delta);
+                sent.bytes += 4 * from.elements();
+                sent.down = 4 * from.elements();
+                sent.loss += trained.loss_last / self.train.len() as f64;
+                continue;
+            }
             let encoded = ring.encode(&delta, self.train[site].len() as u64, [site as u8; 32])?;
             sum.add(encoded.bytes.as_slice())?;
             sent.bytes += encoded.bytes.len();
             sent.error = sent.error.max(encoded.error);
             sent.loss += trained.loss_last / self.train.len() as f64;
         }
-        let mean = sum.finish()?;
+        if !self.float {
+            sent.down = sum.to_packed().len();
+            plain = sum.finish()?.values;
+        }
         let mut next = from.clone();
-        let mut values = mean.values.iter();
+        let mut values = plain.iter();
         for (name, _) in &layout {
             if let Some(tensor) = next.get_mut(name) {
                 tensor
@@ -114,6 +131,11 @@ impl Cohort {
 
     /// The share of right answers on every site's held-out examples.
     pub(crate) fn accuracy(&mut self, adapter: Option<&Tensors>) -> anyhow::Result<Vec<f64>> {
+        Ok(self.scores(adapter)?.into_iter().map(|(_, accuracy)| accuracy).collect())
+    }
+
+    /// Loss and share of right answers on every site's held-out examples.
+    pub(crate) fn scores(&mut self, adapter: Option<&Tensors>) -> anyhow::Result<Vec<(f64, f64)>> {
         let length = self.recipe.training.max_length as usize;
         let adapter = adapter.map(|adapter| (&self.recipe.adapter, adapter));
         self.test
@@ -121,7 +143,7 @@ impl Cohort {
             .map(|data| {
                 let scored =
                     self.trainer.evaluate(adapter, data, length, &mut || Flow::Continue)?;
-                Ok(scored.accuracy)
+                Ok((scored.loss, scored.accuracy))
             })
             .collect()
     }

@@ -5,12 +5,15 @@
 //! cargo run --release --example federation -- examples/verticals.toml
 //! cargo run --release --example federation -- examples/verticals.toml --compare
 //! cargo run --release --example federation -- examples/verticals.toml --method rolora
+//! cargo run --release --example federation -- examples/verticals.toml --table
 //! ```
 //!
+//! `--table` runs several ways of sending at equal rounds and prints what each costs and gives.
 //! `--compare` also trains every site alone, for as many steps as it trains in the federation, and
 //! one adapter on everybody's examples together, for as many steps as all sites make together.
 
 mod cohort;
+mod table;
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,17 +26,21 @@ use cohort::{Cohort, SITES, load};
 
 fn main() -> anyhow::Result<()> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let (recipe, compare) = arguments()?;
+    let (recipe, what) = arguments()?;
     let mut cohort = Cohort {
+        float: false,
         trainer: BurnTrainer::new(BaseModel::open(&examples.join("base"))?),
         recipe,
         train: load(&examples.join("data"), "train")?,
         test: load(&examples.join("data"), "test")?,
     };
+    if what == What::Table {
+        return table::print(&mut cohort);
+    }
     println!("{:<18}{:>10}{:>10}{:>10}", "", SITES[0], SITES[1], SITES[2]);
     print("base", &cohort.accuracy(None)?, "");
     let federated = federate(&mut cohort)?;
-    if compare {
+    if what == What::Compare {
         for (site, name) in SITES.iter().enumerate() {
             let adapter = cohort.alone_to_the_end(site, 1)?;
             print(&format!("{name} alone"), &cohort.accuracy(Some(&adapter))?, "");
@@ -46,23 +53,46 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The recipe, and whether to compare.
-fn arguments() -> anyhow::Result<(Recipe, bool)> {
+/// What to do besides training the federation.
+#[derive(PartialEq)]
+enum What {
+    Nothing,
+    Compare,
+    Table,
+}
+
+/// The recipe with what the arguments change of it, and what to do.
+fn arguments() -> anyhow::Result<(Recipe, What)> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().context("name a recipe: examples/verticals.toml")?;
     let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     let mut recipe = Recipe::from_toml(&text)?;
-    let mut compare = false;
+    let mut what = What::Nothing;
     while let Some(argument) = arguments.next() {
-        match (argument.as_str(), arguments.next().as_deref()) {
-            ("--compare", None) => compare = true,
-            ("--method", Some("ffa")) => recipe.federation.method = Method::Ffa,
-            ("--method", Some("rolora")) => recipe.federation.method = Method::Rolora,
-            ("--method", Some("fedit")) => recipe.federation.method = Method::Fedit,
-            _ => bail!("{argument}: say --method ffa, rolora or fedit, then --compare, or neither"),
+        if let Some(chosen) = match argument.as_str() {
+            "--compare" => Some(What::Compare),
+            "--table" => Some(What::Table),
+            _ => None,
+        } {
+            what = chosen;
+            continue;
+        }
+        let value = arguments.next().with_context(|| format!("{argument} needs a value"))?;
+        match (argument.as_str(), value.as_str()) {
+            ("--method", "ffa") => recipe.federation.method = Method::Ffa,
+            ("--method", "rolora") => recipe.federation.method = Method::Rolora,
+            ("--method", "fedit") => recipe.federation.method = Method::Fedit,
+            ("--bits", bits) => recipe.codec.bits = bits.parse()?,
+            ("--clip", clip) => recipe.codec.clip = clip.parse()?,
+            ("--rate", rate) => recipe.training.learning_rate = rate.parse()?,
+            ("--rounds", rounds) => recipe.federation.rounds = rounds.parse()?,
+            _ => bail!(
+                "{argument} {value}: say --method ffa|rolora|fedit, --bits, --clip, --rate or --rounds"
+            ),
         }
     }
-    Ok((recipe, compare))
+    recipe.check()?;
+    Ok((recipe, what))
 }
 
 /// All rounds; the last one's accuracy.

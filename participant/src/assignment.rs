@@ -56,6 +56,10 @@ impl Assignment {
         if ring.clip != recipe.codec.clip || ring.quantisation_bits != recipe.codec.bits {
             return Err(refuse(round, "its codec is not the recipe's"));
         }
+        let federation = &recipe.federation;
+        if plan.aggregation != federation.aggregation || plan.optimiser != federation.optimiser {
+            return Err(refuse(round, "its aggregation is not the recipe's"));
+        }
         if plan.threshold != recipe.threshold() {
             return Err(refuse(round, "its threshold is not the recipe's"));
         }

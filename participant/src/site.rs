@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chancery_proto::aggregation::ServerState;
 use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::{self, task::Work};
-use chancery_proto::{Malformed, Tensors};
+use chancery_proto::{Accumulator, Malformed, Tensors};
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -254,6 +255,7 @@ impl Site {
     ) -> Result<(), Error> {
         let plan = &assignment.plan;
         let with_base = task.with_base;
+        self.follow(assignment, task).await?;
         let adapter = self.adapter(assignment, &task.adapter_digest).await?;
         let max_length = assignment.recipe.training.max_length;
         let config = plan.adapter.clone();
@@ -290,6 +292,34 @@ impl Site {
             accuracy: scored.accuracy,
         });
         handed_in.map(|_| ())
+    }
+
+    /// Makes the round's new adapter out of the packed sum, when this site holds the one before it. What
+    /// does not come out right is downloaded whole instead.
+    async fn follow(
+        &mut self,
+        assignment: &Assignment,
+        task: &wire::Evaluate,
+    ) -> Result<(), Error> {
+        let plan = &assignment.plan;
+        let before = match &self.adapter {
+            Some((digest, tensors)) if digest.to_string() == plan.adapter_digest => tensors,
+            _ => return Ok(()),
+        };
+        if task.sum_digest.is_empty() || !plan.follows_from_sum() {
+            return Ok(());
+        }
+        let mut server = ServerState::new(before.as_ref().clone());
+        let packed: Digest = task.sum_digest.parse().map_err(key_error)?;
+        let bytes = self.client.download(&packed, plan.ring.packed_len(plan.elements())).await?;
+        let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
+        sum.add(bytes.as_ref())?;
+        server.step(plan, &sum.finish()?.values).map_err(key_error)?;
+        let digest = Digest::of(&server.adapter.to_safetensors()?);
+        if digest.to_string() == task.adapter_digest {
+            self.adapter = Some((digest, Arc::new(server.adapter)));
+        }
+        Ok(())
     }
 
     /// The adapter with this digest: the one at hand, the seeded start, or a download.

@@ -17,7 +17,7 @@ mod pack;
 mod ring;
 mod sum;
 
-pub use encode::Encoded;
+pub use encode::{Encoded, Loss};
 pub use error::CodecError;
 pub(crate) use pack::{pack, unpack};
 pub(crate) use ring::BLOCK;

@@ -3,6 +3,7 @@
 //! Pure: no clock, no sockets, no files.
 
 mod adapter;
+pub mod aggregation;
 mod codec;
 #[cfg(feature = "rpc")]
 mod convert;
@@ -21,7 +22,7 @@ pub mod wire;
 pub use adapter::{
     AdapterConfig, AdapterError, BaseShape, Factor, Factors, Target, peft_config, tensor_name,
 };
-pub use codec::{Accumulator, CodecError, Encoded, Mean, Ring};
+pub use codec::{Accumulator, CodecError, Encoded, Loss, Mean, Ring};
 #[cfg(feature = "rpc")]
 pub use convert::{Malformed, release, released_shares};
 pub use plan::{PLAN_CONTEXT, Plan};

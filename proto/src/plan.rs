@@ -5,11 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{AdapterConfig, BaseShape, Factors};
-use crate::codec::Mean;
+use crate::aggregation::{Rule, ServerOptimiser};
 use crate::codec::Ring;
 use crate::recipe::PrivacyMode;
 use crate::secagg::{Member, Setting};
-use crate::tensor::Tensors;
 
 /// What a signature over a plan covers in front of the plan's bytes.
 pub const PLAN_CONTEXT: &[u8] = b"chancery-plan-v1\n";
@@ -46,6 +45,10 @@ pub struct Plan {
     pub quorum: u32,
     /// Sites that must answer to open a masked sum; 0 in trusted rounds.
     pub threshold: u32,
+    /// How many updates become one.
+    pub aggregation: Rule,
+    /// How far the adapter goes along it.
+    pub optimiser: ServerOptimiser,
 }
 
 impl Plan {
@@ -92,17 +95,9 @@ impl Plan {
         }
     }
 
-    /// The adapter after the round: the one before it plus the weighted mean of the updates (FedAvg).
-    pub fn apply(&self, before: Tensors, mean: &Mean) -> Tensors {
-        let mut after = before;
-        let mut values = mean.values.iter();
-        for (name, _) in self.layout() {
-            if let Some(tensor) = after.get_mut(&name) {
-                for (x, delta) in tensor.data_mut().iter_mut().zip(values.by_ref()) {
-                    *x += delta;
-                }
-            }
-        }
-        after
+    /// Whether sites can make the next adapter out of the packed sum alone: it is the mean, and the
+    /// server remembers nothing.
+    pub fn follows_from_sum(&self) -> bool {
+        self.aggregation == Rule::Mean && matches!(self.optimiser, ServerOptimiser::FedAvg { .. })
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::adapter::{AdapterConfig, Factors};
+use crate::aggregation::{Rule, RuleError, ServerOptimiser};
 use crate::secagg::{MIN_SITES, default_threshold};
 
 /// A documented recipe with every setting; printed by `chancery run create --print-sample`.
@@ -74,6 +75,10 @@ pub struct Training {
     pub clip_norm: f64,
     /// Longest sequence in tokens; longer prompts lose their beginning.
     pub max_length: u32,
+    /// FedProx: half of this times the squared distance to the round's adapter is added to the loss (Li
+    /// et al., MLSys 2020).
+    #[serde(default)]
+    pub proximal: f64,
     /// Seed of batches; every site and round derives its own.
     #[serde(default)]
     pub seed: u64,
@@ -98,6 +103,12 @@ pub struct Federation {
     /// Which factors train in which round.
     #[serde(default)]
     pub method: Method,
+    /// How many updates become one; anything but the mean needs `trusted` mode.
+    #[serde(default = "mean")]
+    pub aggregation: Rule,
+    /// How far the adapter goes along it.
+    #[serde(default = "fedavg")]
+    pub optimiser: ServerOptimiser,
 }
 
 /// Which LoRA factors train in which round.
@@ -153,7 +164,7 @@ pub struct Codec {
 
 impl Default for Codec {
     fn default() -> Self {
-        Self { bits: 14, clip: 0.25, max_samples: 100_000 }
+        Self { bits: 10, clip: 0.25, max_samples: 100_000 }
     }
 }
 
@@ -189,6 +200,12 @@ impl PrivacyMode {
     }
 }
 
+fn mean() -> Rule {
+    Rule::Mean
+}
+fn fedavg() -> ServerOptimiser {
+    ServerOptimiser::FedAvg { rate: 1.0 }
+}
 fn one() -> u32 {
     1
 }
@@ -256,6 +273,7 @@ impl Recipe {
             "training.clip_norm",
             "above 0",
         )?;
+        must((0.0..=1e6).contains(&training.proximal), "training.proximal", "0 to 1,000,000")?;
         must((2..=131_072).contains(&training.max_length), "training.max_length", "2 to 131072")?;
         let federation = &self.federation;
         must((1..=100_000).contains(&federation.rounds), "federation.rounds", "1 to 100,000")?;
@@ -270,6 +288,12 @@ impl Recipe {
         must((4..=20).contains(&self.codec.bits), "codec.bits", "4 to 20")?;
         must(self.codec.clip > 0.0 && self.codec.clip.is_finite(), "codec.clip", "above 0")?;
         must(self.codec.max_samples >= 1, "codec.max_samples", "at least 1")?;
+        let masked = self.privacy.mode == PrivacyMode::Masked;
+        if masked && federation.aggregation != Rule::Mean {
+            return Err(RecipeError::RuleNeedsTrust { rule: federation.aggregation.name() });
+        }
+        federation.aggregation.check(federation.quorum as usize)?;
+        federation.optimiser.check()?;
         self.check_privacy()
     }
 
@@ -324,6 +348,17 @@ pub enum RecipeError {
         /// What it may be.
         allowed: &'static str,
     },
+    /// A rule that looks at single updates, where nobody may.
+    #[error(
+        "federation.aggregation = \"{rule}\" looks at each site's update, and in privacy.mode = \"masked\" nobody can\n  fix:  leave aggregation out, or write mode = \"trusted\" if every site agrees that the coordinator may see its update"
+    )]
+    RuleNeedsTrust {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A rule or a server optimiser that cannot work.
+    #[error("recipe: {0}")]
+    Rule(String),
     /// Too few sites for one to hide among the others.
     #[error(
         "privacy.mode = \"masked\" needs at least 3 sites, and federation.sites is {sites}: the sum of two shows each of them the other's update\n  fix:  let more sites take part, or write mode = \"trusted\" if every site agrees that the coordinator may see its update"
@@ -346,6 +381,12 @@ pub enum RecipeError {
     },
 }
 
+impl From<RuleError> for RecipeError {
+    fn from(error: RuleError) -> Self {
+        Self::Rule(format!("{}: {error}", error.code()))
+    }
+}
+
 impl RecipeError {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -354,6 +395,8 @@ impl RecipeError {
             Self::Value { .. } => "CH1102",
             Self::TooFewToMask { .. } => "CH1103",
             Self::Quorum { .. } => "CH1104",
+            Self::RuleNeedsTrust { .. } => "CH1105",
+            Self::Rule(_) => "CH1106",
         }
     }
 }

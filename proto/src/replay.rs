@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 
 use thiserror::Error;
 
+use crate::aggregation::{PackedUpdates, Rule, RuleError, ServerState};
 use crate::codec::{Accumulator, CodecError};
 use crate::plan::Plan;
 use crate::recipe::PrivacyMode;
 use crate::secagg::{ChunkRoot, Chunks, SecaggError, Transcript};
-use crate::tensor::Tensors;
 
 /// An update that the receipt says is in the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +20,18 @@ pub struct Summand {
     pub root: ChunkRoot,
 }
 
-/// The adapter that a round gives: `before` plus the mean of the updates, whose bytes `open` hands out
-/// in the order of `summands`. In masked rounds the masks are taken off as `transcript` says. Memory is
-/// one integer an element and one block. `digest` is SHA-256 of the plan's bytes.
+/// Takes `server` through a round whose updates `open` hands out in the order of `summands`. In masked
+/// rounds the masks are taken off as `transcript` says. Memory is one model and one block of each
+/// update. `digest` is SHA-256 of the plan's bytes.
 pub fn replay<R: Read>(
     plan: &Plan,
     digest: [u8; 32],
-    before: Tensors,
+    server: &mut ServerState,
     transcript: Option<&Transcript>,
     summands: &[Summand],
-    mut open: impl FnMut(usize) -> io::Result<R>,
+    open: impl Fn(usize) -> io::Result<R>,
     threads: NonZeroUsize,
-) -> Result<Tensors, ReplayError> {
+) -> Result<(), ReplayError> {
     let masks = match (plan.mode, transcript) {
         (PrivacyMode::Trusted, None) => Vec::new(),
         (PrivacyMode::Masked, Some(transcript)) => {
@@ -60,7 +60,13 @@ pub fn replay<R: Read>(
         }
     }
     sum.unmask(&masks, threads);
-    Ok(plan.apply(before, &sum.finish()?))
+    let mut delta = sum.finish()?.values;
+    if plan.aggregation != Rule::Mean {
+        // The bytes have just been found to be the signed ones.
+        let updates = PackedUpdates::new(plan.ring, plan.elements(), summands.len(), open)?;
+        delta = plan.aggregation.aggregate(&updates)?.values;
+    }
+    Ok(server.step(plan, &delta)?)
 }
 
 /// Hashes what is read through it.
@@ -103,6 +109,9 @@ pub enum ReplayError {
         /// The site.
         pseudonym: String,
     },
+    /// A rule or an optimiser that refuses them.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Updates that do not add up.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -117,6 +126,7 @@ impl ReplayError {
             Self::Secagg(error) => error.code(),
             Self::Missing { .. } => "CH1603",
             Self::Changed { .. } => "CH1604",
+            Self::Rule(error) => error.code(),
             Self::Codec(error) => error.code(),
         }
     }

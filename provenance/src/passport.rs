@@ -243,11 +243,7 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
                 number(facts.recipe, "/training/steps"),
                 "provenance.sigstore.json",
             ),
-            proved(
-                "Bytes of updates and adapters",
-                format!("{up} up, {down} down"),
-                "receipts.jsonl",
-            ),
+            proved("Bytes at the socket", format!("{up} up, {down} down"), "receipts.jsonl"),
             proved("Finished", last.map_or("", |r| r.finished_at.as_str()), "receipts.jsonl"),
         ],
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chancery_proto::aggregation::ServerState;
 use chancery_proto::secagg::{Revealed, Transcript};
 use chancery_proto::{Accumulator, Plan, wire};
 use chancery_provenance::{Bundle, Digest};
@@ -9,7 +10,7 @@ use prost::Message as _;
 
 use super::App;
 use super::intake::survivors;
-use crate::aggregate::sum;
+use crate::aggregate::{delta, sum};
 use crate::clock;
 use crate::error::{Error, Reject};
 use crate::publish::publish;
@@ -101,7 +102,10 @@ impl App {
         masked: Option<&Masked>,
     ) -> Result<(), Error> {
         let plan = &round.plan;
-        let before = self.adapter(&digest(&plan.adapter_digest)?).await?;
+        let mut server = ServerState::new(self.tensors(&digest(&plan.adapter_digest)?).await?);
+        if let Some(moments) = &run.moments {
+            server.moments = self.tensors(&digest(moments)?).await?;
+        }
         let digests = updates.values().map(|u| digest(&u.digest)).collect::<Result<Vec<_>, _>>()?;
         let mut sum = tokio::task::block_in_place(|| sum(&self.blobs, plan, &digests))?;
         let mut transcript = None;
@@ -116,15 +120,34 @@ impl App {
                 Err(error) => return Err(error),
             }
         }
-        let after = plan.apply(before, &sum.finish()?);
-        let adapter = self.blobs.put(after.to_safetensors()?).await?.to_string();
+        let packed = match plan.follows_from_sum() {
+            true => Some(self.blobs.put(sum.to_packed()).await?.to_string()),
+            false => None,
+        };
+        let step = tokio::task::block_in_place(|| {
+            let delta = delta(&self.blobs, plan, &digests, sum)?;
+            server.step(plan, &delta).map_err(Reject::from).map_err(Error::from)
+        });
+        match step {
+            Ok(()) => {}
+            Err(Error::Reject(reject)) => {
+                let why = format!("round {}: {}: {reject}", plan.round, reject.code());
+                return self.tell(&run.id, Event::Stop { why }).await;
+            }
+            Err(error) => return Err(error),
+        }
+        let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
+        let moments = match server.moments.is_empty() {
+            true => None,
+            false => Some(self.blobs.put(server.moments.to_safetensors()?).await?.to_string()),
+        };
         tracing::info!(run.id = run.id, round.number = plan.round, adapter, "summed");
         let spent: Vec<String> = masked
             .iter()
             .flat_map(|masked| masked.releases.values())
             .map(|release| release.blob.clone())
             .collect();
-        let sum = Sum { adapter, transcript, spent: spent.clone() };
+        let sum = Sum { adapter, moments, packed, transcript, spent: spent.clone() };
         self.tell(&run.id, Event::Aggregated { sum }).await?;
         self.forget(&spent).await
     }

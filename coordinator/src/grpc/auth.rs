@@ -11,9 +11,10 @@ use chancery_provenance::PublicKey;
 use http_body_util::{BodyExt as _, Full, Limited};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tower::{Layer, Service};
 
+use super::SocketBytes;
 use crate::app::App;
 use crate::clock;
 use crate::error::{Error, Reject};
@@ -149,8 +150,9 @@ impl AuthLayer {
         if nonce.len() != 32 || nonce.bytes().all(|digit| digit == b'0') {
             return Err(refuse("the request's nonce is not 16 random bytes"));
         }
-        if let Some(tls) = parts.extensions.get::<TlsConnectInfo<TcpConnectInfo>>()
-            && let Some(certificates) = tls.peer_certs()
+        let connection = parts.extensions.get::<TlsConnectInfo<Arc<SocketBytes>>>();
+        let connection = connection.ok_or_else(|| refuse("the call did not come through TLS"))?;
+        if let Some(certificates) = connection.peer_certs()
             && let Some(certificate) = certificates.first()
             && certificate_key(certificate).as_ref() != Some(&key)
         {
@@ -168,6 +170,9 @@ impl AuthLayer {
         let fresh = self.nonces.lock().is_ok_and(|mut nonces| nonces.use_once(name, nonce, now));
         if !fresh {
             return Err(refuse("the request was sent before"));
+        }
+        if let Caller::Site { name, .. } = &caller {
+            self.app.meters.attach(name, connection.get_ref());
         }
         parts.extensions.insert(caller);
         Ok(http::Request::from_parts(parts, Body::new(Full::new(body))))

@@ -44,7 +44,6 @@ impl Blob for Service {
             return Err(Reject::Argument(why).into());
         }
         self.0.alive(&site).await?;
-        self.0.count(&site, chunk.data.len() as u64, 0);
         let stat =
             self.0.blobs.append(&site, &digest, chunk.size, chunk.offset, &chunk.data).await?;
         Ok(Response::new(PutChunkReply { stored: stat.stored, complete: stat.complete }))
@@ -62,7 +61,6 @@ impl Blob for Service {
         }
         let (data, size) = self.0.blobs.range(&digest, request.offset, CHUNK as u64).await?;
         self.0.alive(&site).await?;
-        self.0.count(&site, 0, data.len() as u64);
         Ok(Response::new(GetChunkReply { data: data.to_vec(), size }))
     }
 }

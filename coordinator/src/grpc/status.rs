@@ -13,9 +13,10 @@ impl From<Reject> for Status {
             | Reject::Round { .. }
             | Reject::State { .. } => Code::FailedPrecondition,
             Reject::Another => Code::AlreadyExists,
-            Reject::Update { .. } | Reject::Secagg(_) | Reject::Argument(_) => {
-                Code::InvalidArgument
-            }
+            Reject::Update { .. }
+            | Reject::Secagg(_)
+            | Reject::Rule { .. }
+            | Reject::Argument(_) => Code::InvalidArgument,
             Reject::NotFound { .. } => Code::NotFound,
             Reject::Token | Reject::Unauthenticated(_) => Code::Unauthenticated,
         };

@@ -78,6 +78,7 @@ async fn step(
             assignment,
             adapter_digest: sum.adapter.clone(),
             with_base: plan.round == 1,
+            sum_digest: sum.packed.clone().unwrap_or_default(),
         }),
         _ => assignment.map_or_else(|| wait("the round is over"), Work::Train),
     })

@@ -88,6 +88,10 @@ pub(crate) struct Update {
 pub(crate) struct Sum {
     /// The new adapter.
     pub adapter: String,
+    /// What the server optimiser remembers, if it does.
+    pub moments: Option<String>,
+    /// The packed sum, when sites can make the adapter out of it.
+    pub packed: Option<String>,
     /// The blob of a masked round's record.
     pub transcript: Option<String>,
     /// Blobs of released shares. They open more than the record does, so they are removed.

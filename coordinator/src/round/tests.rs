@@ -34,6 +34,8 @@ fn round(sites: usize, quorum: u32) -> Round {
             .collect(),
         quorum,
         threshold: 0,
+        aggregation: recipe.federation.aggregation,
+        optimiser: recipe.federation.optimiser,
     };
     Round::new(plan, DEADLINE, LEASE, 0)
 }
@@ -58,7 +60,13 @@ fn handed(site: &str, lease: String, handed: Handed) -> Event {
 }
 
 fn summed() -> Event {
-    let sum = Sum { adapter: "a".to_owned(), transcript: None, spent: Vec::new() };
+    let sum = Sum {
+        adapter: "a".to_owned(),
+        moments: None,
+        packed: None,
+        transcript: None,
+        spent: Vec::new(),
+    };
     Event::Aggregated { sum }
 }
 

@@ -5,5 +5,6 @@
 mod evidence;
 mod masked;
 mod refusals;
+mod rules;
 mod story;
 mod world;

@@ -315,7 +315,7 @@ fn sites_that_vanish_before_sharing_or_after_masking_do_no_harm() {
 fn below_the_threshold_the_round_ends_cleanly() {
     let mut world = World::new();
     let mut sites = five_sites(&mut world);
-    let run = world.run_with(5, 4, PrivacyMode::Masked, 1, 4);
+    let run = world.run_with(5, 4, PrivacyMode::Masked, 1, 4, |_| {});
     sites.truncate(5);
     let mut left = 0;
     for _ in 0..60 {

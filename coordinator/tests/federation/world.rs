@@ -12,7 +12,8 @@ use chancery_proto::wire::participant_client::ParticipantClient;
 use chancery_proto::wire::run_client::RunClient;
 use chancery_proto::wire::{
     Assignment, CreateRunRequest, CreateTokenRequest, EnrolRequest, Evaluate, Evaluation,
-    NextTaskRequest, PutChunkRequest, Receipt, RunRequest, RunView, Score, Update, task::Work,
+    GetChunkRequest, NextTaskRequest, PutChunkRequest, Receipt, RunRequest, RunView, Score, Update,
+    task::Work,
 };
 use chancery_proto::{
     BaseShape, Caller, JoinToken, Plan, PrivacyMode, Recipe, SAMPLE, Signed, Target,
@@ -190,7 +191,7 @@ impl World {
 
     /// A started run of two rounds.
     pub fn run_of(&mut self, sites: u32, quorum: u32, mode: PrivacyMode, lease: u32) -> String {
-        self.run_with(sites, quorum, mode, lease, 60)
+        self.run_with(sites, quorum, mode, lease, 60, |_| {})
     }
 
     pub fn run_with(
@@ -200,6 +201,7 @@ impl World {
         mode: PrivacyMode,
         lease_seconds: u32,
         deadline_seconds: u32,
+        change: impl FnOnce(&mut Recipe),
     ) -> String {
         let mut recipe = Recipe::from_toml(SAMPLE).unwrap();
         recipe.privacy.mode = mode;
@@ -213,6 +215,7 @@ impl World {
         recipe.federation.deadline_seconds = deadline_seconds;
         // A ring whose last element ends inside of a byte.
         recipe.codec.bits = if sites == 5 { 12 } else { 14 };
+        change(&mut recipe);
         let shape = BaseShape {
             hidden_size: 16,
             intermediate_size: 32,
@@ -419,6 +422,13 @@ impl Site {
             assert!(reply.stored >= (index * third + chunk.len()) as u64);
         }
         Ok(())
+    }
+
+    /// The bytes of a blob that fits into one chunk.
+    pub fn download(&self, world: &mut World, digest: &str) -> Vec<u8> {
+        let mut blobs = self.blobs(world);
+        let request = GetChunkRequest { digest: digest.to_owned(), offset: 0 };
+        world.block_on(blobs.get_chunk(request)).unwrap().into_inner().data
     }
 
     pub fn submit(&self, world: &mut World, update: &Update) -> Result<Receipt, Status> {

@@ -198,7 +198,11 @@ impl Trainer for BurnTrainer {
             if step == 1 {
                 loss_first = loss_last;
             }
-            let mean = gradients.into_iter().map(|g| g.div_scalar(learnt as f32)).collect();
+            let mut mean: Vec<_> =
+                gradients.into_iter().map(|g| g.div_scalar(learnt as f32)).collect();
+            if training.proximal > 0.0 {
+                mean = pulled(mean, &lora.trainable(factors), &trained, training.proximal);
+            }
             let clipped = clip(mean, training.clip_norm);
             let rate = learning_rate(training, before + u64::from(step) - 1, total);
             let old: Vec<_> =
@@ -250,6 +254,24 @@ impl Trainer for BurnTrainer {
             examples: sequences.len(),
         })
     }
+}
+
+/// FedProx: the gradient of the distance to where the round began is added.
+fn pulled(
+    gradients: Vec<Tensor<2>>,
+    now: &[(String, &mut Tensor<2>)],
+    began: &[Tensor<2>],
+    strength: f64,
+) -> Vec<Tensor<2>> {
+    gradients
+        .into_iter()
+        .zip(now)
+        .zip(began)
+        .map(|((gradient, (_, now)), began)| {
+            let away = (*now).clone().inner() - began.clone().inner();
+            gradient + away.mul_scalar(strength as f32)
+        })
+        .collect()
 }
 
 fn to_named(tensor: Tensor<2>) -> Result<Named, TrainError> {

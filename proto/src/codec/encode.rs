@@ -19,6 +19,15 @@ pub struct Encoded {
     pub clipped: f64,
 }
 
+/// What encoding cost in precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Relative L2 error of clipping and rounding.
+    pub error: f64,
+    /// Share of elements that were clipped.
+    pub clipped: f64,
+}
+
 impl Ring {
     /// Encodes `delta` of a site with `samples` examples. `seed` is the site's own and drives the
     /// rounding; the same arguments give the same bytes.
@@ -28,6 +37,19 @@ impl Ring {
         samples: u64,
         seed: [u8; 32],
     ) -> Result<Encoded, CodecError> {
+        let mut bytes = Vec::new();
+        let Loss { error, clipped } = self.encode_into(delta, samples, seed, &mut bytes)?;
+        Ok(Encoded { bytes, error, clipped })
+    }
+
+    /// The same into memory that is there already, whose contents are lost.
+    pub fn encode_into(
+        &self,
+        delta: &[f32],
+        samples: u64,
+        seed: [u8; 32],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Loss, CodecError> {
         self.check_parameters()?;
         if samples == 0 {
             return Err(CodecError::NoSamples);
@@ -43,7 +65,7 @@ impl Ring {
         let mut rounding = Stream::new(&seed);
         let mut random = PairBlocks::new();
         let mut values = vec![0u32; BLOCK];
-        let mut bytes = vec![0u8; self.packed_len(delta.len())];
+        bytes.resize(self.packed_len(delta.len()), 0);
         let mut figures = Figures::default();
         let mut rest = bytes.as_mut_slice();
         let mut blocks = delta.chunks(BLOCK).peekable();
@@ -69,9 +91,9 @@ impl Ring {
         if figures.not_a_number {
             return Err(CodecError::NotFinite);
         }
-        let share = figures.clipped as f64 / delta.len().max(1) as f64;
+        let clipped = figures.clipped as f64 / delta.len().max(1) as f64;
         let error = if figures.norm > 0.0 { (figures.error / figures.norm).sqrt() } else { 0.0 };
-        Ok(Encoded { bytes, error, clipped: share })
+        Ok(Loss { error, clipped })
     }
 }
 
@@ -107,18 +129,27 @@ const ROUND: f32 = 12_582_912.0;
 impl Quantiser {
     /// Quantises up to a block of elements, with two random bytes for each.
     fn block(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [u32]) -> Figures {
-        let (groups, rest) = delta.as_chunks::<LANES>();
-        let (coins, _) = coins.as_chunks::<LANES>();
-        let (out, _) = values.as_chunks_mut::<LANES>();
+        let (whole, rest) = delta.as_chunks::<LANES>();
         let mut last = [0.0; LANES];
         for (slot, x) in last.iter_mut().zip(rest) {
             *slot = *x;
         }
+        let mut last_levels = [0; LANES];
         let sums = pulp::Arch::new().dispatch(|| {
             let mut sums = Sums::default();
-            let padded = groups.iter().chain((!rest.is_empty()).then_some(&last));
-            for ((group, coins), out) in padded.zip(coins).zip(out) {
-                self.group(group, coins, out, &mut sums);
+            self.round(delta, coins, values);
+            for (x, levels) in whole.iter().zip(values.as_chunks::<LANES>().0) {
+                self.measure(x, levels, &mut sums);
+            }
+            for (slot, level) in
+                last_levels.iter_mut().zip(values.iter().skip(delta.len() - rest.len()))
+            {
+                *slot = *level;
+            }
+            if !rest.is_empty() {
+                // The lanes beyond the last element hold 0 on either side.
+                last_levels.iter_mut().skip(rest.len()).for_each(|level| *level = 0);
+                self.measure(&last, &last_levels, &mut sums);
             }
             sums
         });
@@ -130,43 +161,32 @@ impl Quantiser {
         }
     }
 
-    /// Each step goes over all lanes before the next one, which is the form that vectorises.
     #[inline(always)]
-    fn group(
-        &self,
-        x: &[f32; LANES],
-        coins: &[[u8; 2]; LANES],
-        out: &mut [u32; LANES],
-        sums: &mut Sums,
-    ) {
+    fn round(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [u32]) {
+        let Self { clip, scale, top } = *self;
+        for ((x, coin), value) in delta.iter().zip(coins).zip(values) {
+            let kept = x.max(-clip).min(clip);
+            // Uniform in (-1/2, 1/2): rounding the sum to the nearest rounds the element up with the
+            // probability of its fraction.
+            let coin = (f32::from(i16::from_le_bytes(*coin)) + 0.5) * (1.0 / 65_536.0);
+            let nearest = (kept * scale + coin + ROUND).to_bits() as i32;
+            *value = (nearest - ROUND.to_bits() as i32).max(-top).min(top) as u32;
+        }
+    }
+
+    /// Adds up what rounding did to some elements; lane by lane, which is the form that vectorises.
+    #[inline(always)]
+    fn measure(&self, x: &[f32; LANES], levels: &[u32; LANES], sums: &mut Sums) {
         let unscale = 1.0 / self.scale;
-        let kept = x.map(|x| x.max(-self.clip).min(self.clip));
-        // Uniform in (-1/2, 1/2): rounding the sum to the nearest rounds the element up with the
-        // probability of its fraction.
-        let coins = coins.map(|coin| i32::from(i16::from_le_bytes(coin)) as f32);
-        let level: [i32; LANES] = std::array::from_fn(|lane| {
-            let coin = (coins[lane] + 0.5) * (1.0 / 65_536.0);
-            let nearest = (kept[lane] * self.scale + coin + ROUND).to_bits() as i32;
-            (nearest - ROUND.to_bits() as i32).max(-self.top).min(self.top)
-        });
         for lane in 0..LANES {
-            out[lane] = level[lane] as u32;
-        }
-        for lane in 0..LANES {
-            sums.not_a_number[lane] |= u32::from(x[lane].is_nan());
-            sums.clipped[lane] += u32::from(kept[lane] != x[lane]);
-        }
-        // An infinite element has no relative error; it counts as clipped.
-        let real: [f32; LANES] =
-            std::array::from_fn(
-                |lane| {
-                    if x[lane].abs() <= f32::MAX { x[lane] } else { kept[lane] }
-                },
-            );
-        for lane in 0..LANES {
-            let difference = level[lane] as f32 * unscale - real[lane];
+            let x = x[lane];
+            sums.not_a_number[lane] |= u32::from(x.is_nan());
+            sums.clipped[lane] += u32::from(x.abs() > self.clip);
+            // An infinite element has no relative error; it counts as clipped.
+            let real = if x.abs() <= f32::MAX { x } else { self.clip.copysign(x) };
+            let difference = levels[lane] as i32 as f32 * unscale - real;
             sums.error[lane] += difference * difference;
-            sums.norm[lane] += real[lane] * real[lane];
+            sums.norm[lane] += real * real;
         }
     }
 }

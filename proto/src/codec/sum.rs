@@ -4,7 +4,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 
 use super::error::CodecError;
-use super::pack::unpack;
+use super::pack::{pack, unpack};
 use super::ring::{BLOCK, Ring};
 use crate::secagg::{MaskSeed, Masks};
 
@@ -59,6 +59,16 @@ impl Accumulator {
                 });
             }
         });
+    }
+
+    /// The sum as packed ring elements: what [`Self::add`] turns into the same sum again.
+    pub fn to_packed(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.ring.packed_len(self.sum.len() - 1)];
+        let block = BLOCK * self.ring.ring_bits as usize / 8;
+        for (values, bytes) in self.sum.chunks(BLOCK).zip(bytes.chunks_mut(block)) {
+            pack(values, self.ring.ring_bits, bytes);
+        }
+        bytes
     }
 
     /// The weighted mean, as f32.

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod stories;
+mod vectors;
 
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 

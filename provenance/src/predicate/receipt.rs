@@ -59,7 +59,7 @@ pub struct Receipt {
     pub refused: Vec<Refusal>,
     /// The largest relative error that quantisation brought to an update.
     pub quantisation_error: f64,
-    /// Payload bytes of all sites together.
+    /// Bytes of all sites together, as they crossed the socket: TLS, headers and retries included.
     pub traffic: Traffic,
     /// Figures from the sites' held-out examples.
     pub evaluation: Vec<Evaluated>,
@@ -97,7 +97,7 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Payload bytes.
+/// Bytes that crossed the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use chancery_proto::aggregation::ServerState;
 use chancery_proto::secagg::{ChunkRoot, Transcript};
-use chancery_proto::{Plan, Recipe, Summand, Tensors, replay};
+use chancery_proto::{Plan, Recipe, Summand, replay};
 use chancery_provenance::{
     AUDIT_TYPE, Algorithm, Audit, AuditedRound, Bundle, Digest, PublicKey, Receipt, RunEvidence,
     SigningKey, Statement, Subject,
@@ -125,7 +126,7 @@ impl AuditFolder {
             reproduced: true,
             rounds: Vec::new(),
         };
-        let mut adapter: Option<Tensors> = None;
+        let mut server: Option<ServerState> = None;
         for (bundle, receipt) in &evidence.receipts {
             if Digest::of(text.as_bytes()) != receipt.recipe_digest {
                 bail!("{} is not the recipe that the receipts name", path.display());
@@ -133,9 +134,11 @@ impl AuditFolder {
             audit.run.clone_from(&receipt.run);
             let plan = Plan::from_json(receipt.plan.as_bytes())
                 .with_context(|| format!("the plan of round {}", receipt.round))?;
-            let before = match adapter.take() {
-                Some(adapter) => adapter,
-                None => plan.adapter.initial(&plan.base_shape, recipe.training.seed)?,
+            let before = match server.take() {
+                Some(server) => server,
+                None => {
+                    ServerState::new(plan.adapter.initial(&plan.base_shape, recipe.training.seed)?)
+                }
             };
             let computed = self.round(&plan, receipt, before);
             let mut round = AuditedRound {
@@ -150,7 +153,7 @@ impl AuditFolder {
             match computed {
                 Ok((digest, after)) => {
                     round.computed = Some(digest);
-                    adapter = Some(after);
+                    server = Some(after);
                     if digest != receipt.adapter_after {
                         round.code = Some(DIFFERS.to_owned());
                     }
@@ -171,9 +174,9 @@ impl AuditFolder {
         &self,
         plan: &Plan,
         receipt: &Receipt,
-        before: Tensors,
-    ) -> anyhow::Result<(Digest, Tensors)> {
-        if Digest::of(&before.to_safetensors()?) != receipt.adapter_before {
+        mut server: ServerState,
+    ) -> anyhow::Result<(Digest, ServerState)> {
+        if Digest::of(&server.adapter.to_safetensors()?) != receipt.adapter_before {
             bail!("CH6102: the round does not start from the adapter before it");
         }
         if plan.adapter_digest != receipt.adapter_before.to_string() {
@@ -198,9 +201,9 @@ impl AuditFolder {
         };
         let digest = *receipt.plan_digest.as_bytes();
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let after = replay(plan, digest, before, transcript.as_ref(), &summands, open, threads)
+        replay(plan, digest, &mut server, transcript.as_ref(), &summands, open, threads)
             .map_err(|error| anyhow::anyhow!("{}: {error}", error.code()))?;
-        Ok((Digest::of(&after.to_safetensors()?), after))
+        Ok((Digest::of(&server.adapter.to_safetensors()?), server))
     }
 
     fn transcript(&self, digest: &Digest) -> anyhow::Result<Transcript> {

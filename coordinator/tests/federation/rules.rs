@@ -1,0 +1,104 @@
+//! Trusted runs with robust rules and server optimisers that remember.
+
+use chancery_proto::aggregation::{PackedUpdates, Rule, ServerOptimiser, ServerState};
+use chancery_proto::wire::task::Work;
+use chancery_proto::{Plan, PrivacyMode};
+use chancery_provenance::Digest;
+
+use crate::world::{Site, World};
+
+/// Lets all sites train once and gives their updates, in the order in which they are summed.
+fn train(world: &mut World, sites: &[Site]) -> (Plan, Vec<Vec<u8>>) {
+    let tasks: Vec<_> = sites.iter().map(|site| site.training(world)).collect();
+    let plan = Plan::from_json(&tasks[0].plan).unwrap();
+    let mut updates = Vec::new();
+    for (site, task) in sites.iter().zip(&tasks) {
+        let identity = site.key.public().ed25519_bytes().unwrap();
+        let place = plan.roster.iter().position(|member| member.identity == identity).unwrap();
+        updates.push((place, site.update(task).1));
+        assert!(site.train(world, task).unwrap().recorded);
+    }
+    updates.sort();
+    (plan, updates.into_iter().map(|(_, bytes)| bytes).collect())
+}
+
+/// What the rule and the optimiser make of the updates.
+fn step(server: &mut ServerState, plan: &Plan, updates: &[Vec<u8>]) -> String {
+    let open = |index: usize| Ok(updates[index].as_slice());
+    let updates = PackedUpdates::new(plan.ring, plan.elements(), updates.len(), open).unwrap();
+    let delta = plan.aggregation.aggregate(&updates).unwrap().values;
+    server.step(plan, &delta).unwrap();
+    Digest::of(&server.adapter.to_safetensors().unwrap()).to_string()
+}
+
+#[test]
+fn a_rule_and_an_optimiser_go_through_both_rounds() {
+    let mut world = World::new();
+    let sites = world.three_sites();
+    let adam = ServerOptimiser::FedAdam { rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
+    let run = world.run_with(3, 3, PrivacyMode::Trusted, 60, 60, |recipe| {
+        recipe.federation.aggregation = Rule::Median;
+        recipe.federation.optimiser = adam;
+    });
+    for site in &sites {
+        site.poll(&mut world);
+    }
+    let mut server: Option<ServerState> = None;
+    let mut expected = Vec::new();
+    for _ in 0..2 {
+        let (plan, updates) = train(&mut world, &sites);
+        assert_eq!((plan.aggregation, plan.optimiser), (Rule::Median, adam));
+        let server = server.get_or_insert_with(|| {
+            ServerState::new(plan.adapter.initial(&plan.base_shape, 1).unwrap())
+        });
+        expected.push(step(server, &plan, &updates));
+        // What the optimiser remembers is on disk.
+        world.restart();
+        for site in &sites {
+            let Some(work) = (0..20).find_map(|_| site.poll(&mut world)) else { panic!() };
+            let Work::Evaluate(task) = work else { panic!("{work:?}") };
+            assert!(task.sum_digest.is_empty(), "a median does not follow from the sum");
+            site.evaluate(&mut world, &task).unwrap();
+        }
+    }
+    let view = world.work_through(&run, &sites);
+    let found: Vec<_> = view.history.iter().map(|round| round.adapter_digest.clone()).collect();
+    assert_eq!((view.state.as_str(), found), ("succeeded", expected));
+}
+
+#[test]
+fn one_poisoned_update_moves_the_mean_and_not_the_median() {
+    let norm_after = |rule: Rule| {
+        let mut world = World::new();
+        let mut sites = world.three_sites();
+        // The same weight for all, and one site that sends the largest values there are.
+        sites.iter_mut().for_each(|site| site.samples = 50);
+        world.run_with(3, 3, PrivacyMode::Trusted, 60, 60, |recipe| {
+            recipe.federation.aggregation = rule;
+        });
+        for site in &sites {
+            site.poll(&mut world);
+        }
+        let tasks: Vec<_> = sites.iter().map(|site| site.training(&mut world)).collect();
+        for (index, (site, task)) in sites.iter().zip(&tasks).enumerate() {
+            if index < 2 {
+                site.train(&mut world, task).unwrap();
+                continue;
+            }
+            let plan = Plan::from_json(&task.plan).unwrap();
+            let delta = vec![1e9; plan.elements()];
+            let bytes = plan.ring.encode(&delta, 50, [1; 32]).unwrap().bytes;
+            site.upload(&mut world, &bytes).unwrap();
+            let update = site.sworn(task, &bytes);
+            site.submit(&mut world, &update).unwrap();
+        }
+        let work = (0..20).find_map(|_| sites[0].poll(&mut world)).unwrap();
+        let Work::Evaluate(task) = work else { panic!("{work:?}") };
+        let bytes = sites[0].download(&mut world, &task.adapter_digest);
+        let adapter = chancery_proto::Tensors::from_safetensors(&bytes).unwrap();
+        let trained = adapter.iter().filter(|(name, _)| name.contains("lora_B"));
+        trained.flat_map(|(_, tensor)| tensor.data()).map(|x| f64::from(x * x)).sum::<f64>().sqrt()
+    };
+    let (mean, median) = (norm_after(Rule::Mean), norm_after(Rule::Median));
+    assert!(mean > 1.3 * median, "{mean} {median}");
+}
