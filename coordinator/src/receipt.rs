@@ -1,7 +1,7 @@
 //! The receipt of a round, out of its recorded state alone: made twice, it is the same.
 
 use chancery_provenance::{
-    Digest, Evaluated, Participation, RECEIPT_TYPE, Receipt, Statement, Subject,
+    AggregationError, Digest, Evaluated, Participation, RECEIPT_TYPE, Receipt, Statement, Subject,
 };
 
 use crate::clock::rfc3339;
@@ -72,6 +72,11 @@ pub(crate) fn receipt(
         participants,
         refused: round.refusals.clone(),
         quantisation_error: updates.values().map(|u| u.quantisation_error).fold(0.0, f64::max),
+        aggregation_error: sum.deviation.map(|missed| AggregationError {
+            relative: missed.relative,
+            low: missed.low,
+            high: missed.high,
+        }),
         traffic: round.traffic,
         evaluation,
         previous,

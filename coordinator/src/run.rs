@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chancery_proto::{BaseShape, Plan, Recipe, Ring, secagg};
+use chancery_proto::aggregation::Rule;
+use chancery_proto::{BaseShape, Plan, Recipe, Ring, Sketch, secagg};
 use chancery_provenance::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,9 @@ pub(crate) enum Reply {
         detail: String,
     },
 }
+
+/// Random vectors a module that an inexact method's error is estimated with.
+const PROBES: u32 = 8;
 
 /// The longest name a site may give its task.
 const TASK_LIMIT: usize = 64;
@@ -315,10 +319,25 @@ impl Run {
             threshold: self.recipe.threshold(),
             aggregation: federation.aggregation,
             optimiser: federation.optimiser,
+            sketch: self.sketch(),
         };
         let deadline = u64::from(federation.deadline_seconds) * 1000;
         let lease = u64::from(federation.lease_seconds) * 1000;
         self.state = RunState::Running(Box::new(Round::new(plan, deadline, lease, at)));
+    }
+
+    /// Probes for methods that are not exact. Their range follows from the last round's answers.
+    fn sketch(&self) -> Option<Sketch> {
+        let federation = &self.recipe.federation;
+        if federation.method.is_exact() || federation.aggregation != Rule::Mean {
+            return None;
+        }
+        let last = self.history.last().and_then(|round| match &round.phase {
+            Phase::Succeeded { sum, .. } => sum.deviation.map(|found| found.largest),
+            _ => None,
+        });
+        let range = last.filter(|most| *most > 0.0).map_or(1.0, |most| 4.0 * most);
+        Some(Sketch { probes: PROBES, range })
     }
 
     /// The running round, if it is the one that was named.

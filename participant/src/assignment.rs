@@ -60,6 +60,18 @@ impl Assignment {
         if plan.aggregation != federation.aggregation || plan.optimiser != federation.optimiser {
             return Err(refuse(round, "its aggregation is not the recipe's"));
         }
+        let probed = plan.sketch.is_none_or(|sketch| {
+            !federation.method.is_exact()
+                && (2..=64).contains(&sketch.probes)
+                && sketch.range > 0.0
+                && sketch.range.is_finite()
+        });
+        if !probed {
+            return Err(refuse(
+                round,
+                "it asks for answers to probes that its method needs none of",
+            ));
+        }
         if plan.threshold != recipe.threshold() {
             return Err(refuse(round, "its threshold is not the recipe's"));
         }
@@ -123,6 +135,7 @@ impl Assignment {
             };
             delta.extend(new.data().iter().zip(old.data()).map(|(new, old)| new - old));
         }
+        delta.extend(self.plan.answers(after));
         Ok(self.plan.ring.encode(&delta, samples, self.seed("rounding", site))?)
     }
 

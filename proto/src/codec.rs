@@ -13,12 +13,14 @@
 
 mod encode;
 mod error;
+mod lane;
 mod pack;
 mod ring;
 mod sum;
 
 pub use encode::{Encoded, Loss};
 pub use error::CodecError;
+pub(crate) use lane::Lane;
 pub(crate) use pack::{pack, unpack};
 pub(crate) use ring::BLOCK;
 pub use ring::Ring;

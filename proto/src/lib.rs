@@ -14,6 +14,7 @@ pub mod request;
 pub mod secagg;
 #[cfg(feature = "rpc")]
 mod signed;
+mod sketch;
 mod tensor;
 mod token;
 #[cfg(feature = "rpc")]
@@ -32,5 +33,6 @@ pub use recipe::{
 pub use replay::{ReplayError, Summand, replay};
 #[cfg(feature = "rpc")]
 pub use signed::{Caller, Signed};
+pub use sketch::{Deviation, Sketch};
 pub use tensor::{Tensor, TensorError, Tensors, to_f32};
 pub use token::{JoinToken, TOKEN_SECRET, TokenError};

@@ -2,6 +2,7 @@
 //!
 //! The coordinator signs the plan's JSON with its Ed25519 key; a site acts on nothing else.
 
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{AdapterConfig, BaseShape, Factors};
@@ -9,6 +10,8 @@ use crate::aggregation::{Rule, ServerOptimiser};
 use crate::codec::Ring;
 use crate::recipe::PrivacyMode;
 use crate::secagg::{Member, Setting};
+use crate::sketch::{Deviation, Sketch};
+use crate::tensor::Tensors;
 
 /// What a signature over a plan covers in front of the plan's bytes.
 pub const PLAN_CONTEXT: &[u8] = b"chancery-plan-v1\n";
@@ -49,6 +52,8 @@ pub struct Plan {
     pub aggregation: Rule,
     /// How far the adapter goes along it.
     pub optimiser: ServerOptimiser,
+    /// How an inexact method's error is estimated; none where the method is exact.
+    pub sketch: Option<Sketch>,
 }
 
 impl Plan {
@@ -74,9 +79,42 @@ impl Plan {
         layout
     }
 
-    /// Numbers that train: the elements of an update, without its weight.
+    /// The elements of an update, without its weight: numbers that train, then answers to probes.
     pub fn elements(&self) -> usize {
+        let probed = self.sketch.map_or(0, |s| s.elements(&self.adapter, &self.base_shape));
+        self.trained_elements() + probed
+    }
+
+    /// Numbers that train.
+    pub fn trained_elements(&self) -> usize {
         self.layout().iter().map(|(_, [rows, columns])| rows * columns).sum()
+    }
+
+    /// An adapter's answers to this round's probes, scaled so that their range is what gets clipped.
+    pub fn answers(&self, adapter: &Tensors) -> Vec<f32> {
+        let Some(sketch) = &self.sketch else { return Vec::new() };
+        let answers = sketch.answers(&self.adapter, &self.base_shape, &self.probe_seed(), adapter);
+        let scale = self.ring.clip / sketch.range;
+        answers.into_iter().map(|answer| answer * scale).collect()
+    }
+
+    /// The error of the mean `after`, given the mean of what the sites sent. Also the largest answer, in
+    /// its own scale.
+    pub fn deviation(&self, sent: &[f32], after: &Tensors) -> Option<(Deviation, f32)> {
+        let sketch = self.sketch.as_ref()?;
+        let ideal = sent.get(self.trained_elements()..)?;
+        let made = self.answers(after);
+        let found = sketch.deviation(&self.adapter, &self.base_shape, ideal, &made)?;
+        let largest = ideal.iter().fold(0f32, |most, answer| most.max(answer.abs()));
+        Some((found, largest * sketch.range / self.ring.clip))
+    }
+
+    /// Nobody chooses the probes: they follow from what the round is.
+    fn probe_seed(&self) -> [u8; 32] {
+        let text = format!("{}\n{}\n{}", self.run, self.round, self.adapter_digest);
+        let mut seed = [0; 32];
+        seed.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        seed
     }
 
     /// The cohort's pseudonyms, sorted.

@@ -218,7 +218,15 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
     let last = receipts.last();
     let method = last.map_or("", |r| r.method.as_str());
     let exact = last.is_some_and(|r| r.exact);
-    let exactness = if exact { "the sum is exact" } else { "the average is inexact" };
+    let worst = receipts
+        .iter()
+        .filter_map(|r| r.aggregation_error)
+        .fold(None, |worst: Option<f64>, e| Some(worst.map_or(e.relative, |w| w.max(e.relative))));
+    let exactness = match worst {
+        _ if exact => "the sum is exact".to_owned(),
+        Some(worst) => format!("the average is inexact, by up to {:.1} % a round", worst * 100.0),
+        None => "the average is inexact".to_owned(),
+    };
     Section {
         title: "How it was trained".to_owned(),
         fields: vec![

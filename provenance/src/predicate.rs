@@ -6,6 +6,8 @@ mod slsa;
 mod training;
 
 pub use audit::{AUDIT_TYPE, Audit, AuditedRound};
-pub use receipt::{Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score, Traffic};
+pub use receipt::{
+    AggregationError, Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score, Traffic,
+};
 pub use slsa::{BUILD_TYPE, SLSA_TYPE, SlsaFacts, slsa};
 pub use training::{Environment, TRAINING_TYPE, TrainingStatement};

@@ -199,8 +199,12 @@ pub(crate) fn round_line(round: &RoundView, rounds: u32) -> String {
     let lost = if round.lost > 0 { format!("  {} lost", round.lost) } else { String::new() };
     let refused =
         if round.refused > 0 { format!("  {} refused", round.refused) } else { String::new() };
+    let missed = round.missed.map_or(String::new(), |missed| {
+        let percent = [missed, round.missed_low, round.missed_high].map(|x| x * 100.0);
+        format!("  missed {:.1} % ({:.1} to {:.1})", percent[0], percent[1], percent[2])
+    });
     format!(
-        "round {:>2}/{rounds}  {}  {} updates{lost}{refused}  loss {:.3}  accuracy {:>5.1} %  {} up  {} down  {:.1} s",
+        "round {:>2}/{rounds}  {}  {} updates{lost}{refused}{missed}  loss {:.3}  accuracy {:>5.1} %  {} up  {} down  {:.1} s",
         round.round,
         round.factors,
         round.updates,

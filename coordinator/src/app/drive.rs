@@ -15,7 +15,7 @@ use crate::clock;
 use crate::error::{Error, Reject};
 use crate::publish::publish;
 use crate::receipt::receipt;
-use crate::round::{BySite, Event, Masked, Phase, Round, Sum, Update};
+use crate::round::{BySite, Event, Masked, Missed, Phase, Round, Sum, Update};
 use crate::run::{Run, RunState};
 
 /// How long to wait after an effect failed before it is tried again.
@@ -126,16 +126,18 @@ impl App {
         };
         let step = tokio::task::block_in_place(|| {
             let delta = delta(&self.blobs, plan, &digests, sum)?;
-            server.step(plan, &delta).map_err(Reject::from).map_err(Error::from)
+            let missed = plan.sketch.and_then(|_| missed(plan, &server, &delta));
+            server.step(plan, &delta).map_err(Reject::from)?;
+            Ok::<_, Error>(missed)
         });
-        match step {
-            Ok(()) => {}
+        let deviation = match step {
+            Ok(missed) => missed,
             Err(Error::Reject(reject)) => {
                 let why = format!("round {}: {}: {reject}", plan.round, reject.code());
                 return self.tell(&run.id, Event::Stop { why }).await;
             }
             Err(error) => return Err(error),
-        }
+        };
         let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
         let moments = match server.moments.is_empty() {
             true => None,
@@ -147,7 +149,7 @@ impl App {
             .flat_map(|masked| masked.releases.values())
             .map(|release| release.blob.clone())
             .collect();
-        let sum = Sum { adapter, moments, packed, transcript, spent: spent.clone() };
+        let sum = Sum { adapter, moments, packed, deviation, transcript, spent: spent.clone() };
         self.tell(&run.id, Event::Aggregated { sum }).await?;
         self.forget(&spent).await
     }
@@ -198,6 +200,13 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// What averaging the factors missed.
+fn missed(plan: &Plan, server: &ServerState, delta: &[f32]) -> Option<Missed> {
+    let (found, largest) = plan.deviation(delta, &server.mean(plan, delta))?;
+    let finite = |x: f64| if x.is_finite() { x } else { f64::MAX };
+    Some(Missed { relative: found.relative, low: found.low, high: finite(found.high), largest })
 }
 
 fn digest(text: &str) -> Result<Digest, Error> {

@@ -60,6 +60,10 @@ fn round_view(run: &Run, round: &Round) -> RoundView {
             view.updates = updates.len() as u32;
             view.lost = (round.plan.roster.len() - updates.len()) as u32;
             view.adapter_digest.clone_from(&sum.adapter);
+            if let Some(missed) = &sum.deviation {
+                view.missed = Some(missed.relative);
+                (view.missed_low, view.missed_high) = (missed.low, missed.high);
+            }
             view.seconds = finished_at.saturating_sub(round.started_at) as f64 / 1000.0;
             let examples: u64 = scores.values().map(|s| s.adapter.examples).sum();
             let mean = |of: fn(&Scores) -> f64| {

@@ -83,8 +83,19 @@ pub(crate) struct Update {
     pub quantisation_error: f64,
 }
 
+/// What an inexact method missed, as the probes saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Missed {
+    /// Relative to what should have been averaged, and its 95 % confidence interval.
+    pub relative: f64,
+    pub low: f64,
+    pub high: f64,
+    /// The largest answer to a probe.
+    pub largest: f32,
+}
+
 /// What a sum gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum {
     /// The new adapter.
     pub adapter: String,
@@ -92,6 +103,8 @@ pub(crate) struct Sum {
     pub moments: Option<String>,
     /// The packed sum, when sites can make the adapter out of it.
     pub packed: Option<String>,
+    /// What an inexact method missed.
+    pub deviation: Option<Missed>,
     /// The blob of a masked round's record.
     pub transcript: Option<String>,
     /// Blobs of released shares. They open more than the record does, so they are removed.

@@ -36,6 +36,7 @@ fn round(sites: usize, quorum: u32) -> Round {
         threshold: 0,
         aggregation: recipe.federation.aggregation,
         optimiser: recipe.federation.optimiser,
+        sketch: None,
     };
     Round::new(plan, DEADLINE, LEASE, 0)
 }
@@ -64,6 +65,7 @@ fn summed() -> Event {
         adapter: "a".to_owned(),
         moments: None,
         packed: None,
+        deviation: None,
         transcript: None,
         spent: Vec::new(),
     };

@@ -460,3 +460,20 @@ fn a_masked_update_that_comes_after_its_owner_was_declared_lost_is_refused() {
     let view = work_through(&mut world, &run, &mut sites, None);
     assert_eq!((view.state.as_str(), view.history[0].updates), ("succeeded", 4));
 }
+
+#[test]
+fn an_inexact_method_says_what_it_missed_though_nobody_sees_the_factors() {
+    let mut world = World::new();
+    let mut sites = five_sites(&mut world);
+    let run = world.run_with(5, 4, PrivacyMode::Masked, 60, 60, |recipe| {
+        recipe.federation.method = chancery_proto::Method::Fedit;
+    });
+    let view = work_through(&mut world, &run, &mut sites, None);
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    for round in &view.history {
+        let missed = round.missed.unwrap();
+        assert!(missed > 0.0 && round.missed_low <= missed && missed <= round.missed_high);
+    }
+    let exact = masked(60, None, false);
+    assert!(exact.history.iter().all(|round| round.missed.is_none()));
+}

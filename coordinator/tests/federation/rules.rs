@@ -75,6 +75,8 @@ fn one_poisoned_update_moves_the_mean_and_not_the_median() {
         sites.iter_mut().for_each(|site| site.samples = 50);
         world.run_with(3, 3, PrivacyMode::Trusted, 60, 60, |recipe| {
             recipe.federation.aggregation = rule;
+            // Ten times what an honest site sends: the poison's share cannot hide among theirs.
+            recipe.codec.clip = 1.0;
         });
         for site in &sites {
             site.poll(&mut world);
@@ -100,5 +102,5 @@ fn one_poisoned_update_moves_the_mean_and_not_the_median() {
         trained.flat_map(|(_, tensor)| tensor.data()).map(|x| f64::from(x * x)).sum::<f64>().sqrt()
     };
     let (mean, median) = (norm_after(Rule::Mean), norm_after(Rule::Median));
-    assert!(mean > 1.3 * median, "{mean} {median}");
+    assert!(mean > 2.0 * median, "{mean} {median}");
 }

@@ -354,7 +354,7 @@ impl Site {
     /// The update that this site always makes of this task, and its bytes.
     pub fn update(&self, task: &Assignment) -> (Update, Vec<u8>) {
         let plan = Plan::from_json(&task.plan).unwrap();
-        let elements: usize = plan.layout().iter().map(|(_, [r, c])| r * c).sum();
+        let elements = plan.elements();
         let start = f32::from(self.name.as_bytes()[1]) + plan.round as f32;
         let delta: Vec<f32> = (0..elements).map(|i| (i as f32 + start).sin() * 0.1).collect();
         let seed = *Digest::of(format!("{} {}", self.name, plan.round).as_bytes()).as_bytes();

@@ -21,10 +21,12 @@ impl ServerState {
         Self { adapter, moments: Tensors::new() }
     }
 
-    /// Goes along `delta`, the aggregate of a round over the tensors that trained in it.
+    /// Goes along `delta`, the aggregate of a round over the tensors that trained in it; what follows
+    /// them is no part of the adapter.
     pub fn step(&mut self, plan: &Plan, delta: &[f32]) -> Result<(), RuleError> {
         let layout = plan.layout();
         let mut adapter = gather(&self.adapter, "", &layout);
+        let delta = delta.get(..adapter.len()).unwrap_or(delta);
         let mut state = plan.optimiser.state(adapter.len());
         for (prefix, values) in [("m/", &mut state.m), ("v/", &mut state.v)] {
             let kept = gather(&self.moments, prefix, &layout);
@@ -39,6 +41,18 @@ impl ServerState {
             scatter(&mut self.moments, prefix, &layout, &values);
         }
         Ok(())
+    }
+}
+
+impl ServerState {
+    /// The adapter itself one whole `delta` further: the plain mean of the sites' adapters.
+    pub fn mean(&self, plan: &Plan, delta: &[f32]) -> Tensors {
+        let layout = plan.layout();
+        let mut adapter = gather(&self.adapter, "", &layout);
+        adapter.iter_mut().zip(delta).for_each(|(x, delta)| *x += delta);
+        let mut mean = self.adapter.clone();
+        scatter(&mut mean, "", &layout, &adapter);
+        mean
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 
 use super::error::CodecError;
+use super::lane::Lane;
 use super::pack::{pack, unpack};
 use super::ring::{BLOCK, Ring};
 use crate::secagg::{MaskSeed, Masks};
@@ -12,8 +13,26 @@ use crate::secagg::{MaskSeed, Masks};
 #[derive(Clone, Debug)]
 pub struct Accumulator {
     ring: Ring,
-    sum: Vec<u32>,
+    sum: Sum,
     updates: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Sum {
+    /// Of rings of up to 16 bits.
+    Narrow(Vec<u16>),
+    /// Of larger ones.
+    Wide(Vec<u32>),
+}
+
+/// Calls `$call` with the sum, whatever its width.
+macro_rules! with {
+    ($sum:expr, $name:ident => $call:expr) => {
+        match $sum {
+            Sum::Narrow($name) => $call,
+            Sum::Wide($name) => $call,
+        }
+    };
 }
 
 /// The weighted mean of all updates that were added.
@@ -31,82 +50,90 @@ impl Accumulator {
     /// An empty sum over `elements` numbers and the weight.
     pub fn new(ring: &Ring, elements: usize) -> Result<Self, CodecError> {
         ring.check_parameters()?;
-        Ok(Self { ring: *ring, sum: vec![0; elements + 1], updates: 0 })
+        let sum = match ring.ring_bits {
+            ..=16 => Sum::Narrow(vec![0; elements + 1]),
+            _ => Sum::Wide(vec![0; elements + 1]),
+        };
+        Ok(Self { ring: *ring, sum, updates: 0 })
     }
 
     /// Adds one packed update. After an error the sum is spoilt and must not be used.
     pub fn add(&mut self, reader: impl Read) -> Result<(), CodecError> {
-        let (ring, sum) = (self.ring, &mut self.sum);
-        let mut values = vec![0u32; BLOCK];
-        ring.read(reader, sum.len() - 1, |index, bytes, count| {
-            let slots = sum.get_mut(index..index + count).ok_or(CodecError::Length)?;
-            add_packed(bytes, ring.ring_bits, slots, &mut values);
-            Ok(())
-        })?;
+        with!(&mut self.sum, sum => add(&self.ring, reader, sum))?;
         self.updates += 1;
         Ok(())
     }
 
     /// Applies masks to the whole sum, on up to `threads` threads; their number changes nothing.
     pub fn unmask(&mut self, masks: &[MaskSeed], threads: NonZeroUsize) {
-        let share = self.sum.len().div_ceil(threads.get()).next_multiple_of(BLOCK);
-        let ring = &self.ring;
-        std::thread::scope(|scope| {
-            for (index, part) in self.sum.chunks_mut(share).enumerate() {
-                scope.spawn(move || {
-                    let mut masks = Masks::new(ring, masks, index * share);
-                    part.chunks_mut(BLOCK).for_each(|block| masks.apply(block));
-                });
-            }
-        });
+        with!(&mut self.sum, sum => unmask(sum, masks, threads));
     }
 
     /// The sum as packed ring elements: what [`Self::add`] turns into the same sum again.
     pub fn to_packed(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.ring.packed_len(self.sum.len() - 1)];
-        let block = BLOCK * self.ring.ring_bits as usize / 8;
-        for (values, bytes) in self.sum.chunks(BLOCK).zip(bytes.chunks_mut(block)) {
-            pack(values, self.ring.ring_bits, bytes);
-        }
-        bytes
+        with!(&self.sum, sum => packed(&self.ring, sum))
     }
 
     /// The weighted mean, as f32.
-    pub fn finish(mut self) -> Result<Mean, CodecError> {
-        let ring = self.ring;
-        let weight = ring.signed(self.sum.pop().ok_or(CodecError::Length)?);
-        if weight < 1 || self.updates == 0 {
+    pub fn finish(self) -> Result<Mean, CodecError> {
+        let (ring, updates) = (self.ring, self.updates);
+        let (values, weight) = with!(self.sum, sum => decode(&ring, sum))?;
+        if updates == 0 {
             return Err(CodecError::NoSamples);
         }
-        let scale = f64::from(ring.clip) / f64::from(weight);
-        let mut sum = self.sum;
-        pulp::Arch::new().dispatch(|| {
-            for value in &mut sum {
-                *value = ((f64::from(ring.signed(*value)) * scale) as f32).to_bits();
-            }
-        });
-        // Same size and alignment: the vector's memory is reused.
-        let values = sum.into_iter().map(f32::from_bits).collect();
-        let weight = f64::from(weight) / f64::from(ring.top());
-        Ok(Mean { values, weight, updates: self.updates })
+        Ok(Mean { values, weight: f64::from(weight) / f64::from(ring.top()), updates })
     }
 }
 
-/// Adds a block of packed elements to the sum.
-fn add_packed(bytes: &[u8], bits: u32, slots: &mut [u32], values: &mut [u32]) {
-    if bits == 16 {
-        pulp::Arch::new().dispatch(|| {
-            for (slot, raw) in slots.iter_mut().zip(bytes.as_chunks().0) {
-                *slot = slot.wrapping_add(u32::from(u16::from_le_bytes(*raw)));
-            }
-        });
-        return;
-    }
-    let Some(values) = values.get_mut(..slots.len()) else { return };
-    unpack(bytes, bits, values);
-    pulp::Arch::new().dispatch(|| {
-        for (slot, value) in slots.iter_mut().zip(values.iter()) {
-            *slot = slot.wrapping_add(*value);
+fn add<L: Lane>(ring: &Ring, reader: impl Read, sum: &mut [L]) -> Result<(), CodecError> {
+    let mut values = [L::default(); BLOCK];
+    ring.read(reader, sum.len() - 1, |index, bytes, count| {
+        let slots = sum.get_mut(index..index + count).ok_or(CodecError::Length)?;
+        // As many bits as the lane has: the bytes are the elements.
+        if ring.ring_bits as usize == 8 * L::BYTES {
+            L::add_bytes(slots, bytes);
+            return Ok(());
+        }
+        let values = values.get_mut(..count).ok_or(CodecError::Length)?;
+        unpack(bytes, ring.ring_bits, values);
+        L::add_each(slots, values);
+        Ok(())
+    })
+}
+
+fn unmask<L: Lane>(sum: &mut [L], masks: &[MaskSeed], threads: NonZeroUsize) {
+    let share = sum.len().div_ceil(threads.get()).next_multiple_of(BLOCK);
+    std::thread::scope(|scope| {
+        for (index, part) in sum.chunks_mut(share).enumerate() {
+            scope.spawn(move || {
+                let mut masks = Masks::new::<L>(masks, index * share);
+                part.chunks_mut(BLOCK).for_each(|block| masks.apply(block));
+            });
         }
     });
+}
+
+fn packed<L: Lane>(ring: &Ring, sum: &[L]) -> Vec<u8> {
+    let mut bytes = vec![0; ring.packed_len(sum.len() - 1)];
+    let block = BLOCK * ring.ring_bits as usize / 8;
+    for (values, bytes) in sum.chunks(BLOCK).zip(bytes.chunks_mut(block)) {
+        pack(values, ring.ring_bits, bytes);
+    }
+    bytes
+}
+
+/// The weighted mean, and the weight's level.
+fn decode<L: Lane>(ring: &Ring, mut sum: Vec<L>) -> Result<(Vec<f32>, i32), CodecError> {
+    let weight = ring.signed(sum.pop().ok_or(CodecError::Length)?.wide());
+    if weight < 1 {
+        return Err(CodecError::NoSamples);
+    }
+    let scale = f64::from(ring.clip) / f64::from(weight);
+    let mut values = vec![0f32; sum.len()];
+    pulp::Arch::new().dispatch(|| {
+        for (value, element) in values.iter_mut().zip(&sum) {
+            *value = (f64::from(ring.signed(element.wide())) * scale) as f32;
+        }
+    });
+    Ok((values, weight))
 }

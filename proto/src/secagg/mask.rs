@@ -8,9 +8,11 @@
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256, Block};
 
+use zeroize::Zeroize as _;
+
 use super::error::SecaggError;
 use super::key::Seed;
-use crate::codec::{BLOCK, Ring, pack, unpack};
+use crate::codec::{BLOCK, Lane, Ring, pack, unpack};
 
 /// Bytes of one block of the cipher.
 const CIPHER_BLOCK: usize = 16;
@@ -100,62 +102,39 @@ pub struct MaskSeed {
 /// Masks at work on consecutive blocks of elements.
 pub(crate) struct Masks {
     streams: Vec<(Stream, Sign)>,
-    wide: bool,
     scratch: Vec<Block>,
 }
 
 impl Masks {
     /// The masks from the element `start` on, which is a multiple of [`BLOCK`].
-    pub(crate) fn new(ring: &Ring, masks: &[MaskSeed], start: usize) -> Self {
-        let wide = ring.ring_bits > 16;
-        let counter = (start * if wide { 4 } else { 2 } / CIPHER_BLOCK) as u64;
+    pub(crate) fn new<L: Lane>(masks: &[MaskSeed], start: usize) -> Self {
+        let counter = (start * L::BYTES / CIPHER_BLOCK) as u64;
         let streams = masks
             .iter()
             .map(|mask| (Stream { counter, ..Stream::new(mask.seed.as_bytes()) }, mask.sign));
-        let scratch = vec![Block::default(); BLOCK * 4 / CIPHER_BLOCK];
-        Self { streams: streams.collect(), wide, scratch }
+        let scratch = vec![Block::default(); BLOCK * L::BYTES / CIPHER_BLOCK];
+        Self { streams: streams.collect(), scratch }
     }
 
-    /// Applies all masks to the next elements; what lies above the ring's bits is garbage after.
-    pub(crate) fn apply(&mut self, values: &mut [u32]) {
+    /// Applies all masks to the next elements, a block at most; what lies above the ring's bits is
+    /// garbage after.
+    pub(crate) fn apply<L: Lane>(&mut self, values: &mut [L]) {
+        let blocks = (values.len() * L::BYTES).div_ceil(CIPHER_BLOCK);
+        let Some(scratch) = self.scratch.get_mut(..blocks) else { return };
         for (stream, sign) in &mut self.streams {
-            for part in values.chunks_mut(BLOCK) {
-                let len = part.len() * if self.wide { 4 } else { 2 };
-                let blocks = self.scratch.get_mut(..len.div_ceil(CIPHER_BLOCK));
-                let Some(blocks) = blocks else { return };
-                combine(part, stream.blocks(blocks), self.wide, *sign);
+            let key = stream.blocks(scratch);
+            match sign {
+                Sign::Plus => L::add_bytes(values, key),
+                Sign::Minus => L::subtract_bytes(values, key),
             }
         }
     }
 }
 
-/// Adds or subtracts one element of the key stream to each value, modulo 2^32.
-fn combine(values: &mut [u32], key: &[u8], wide: bool, sign: Sign) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || match (wide, sign) {
-            (false, Sign::Plus) => {
-                for (value, key) in values.iter_mut().zip(key.as_chunks().0) {
-                    *value = value.wrapping_add(u32::from(u16::from_le_bytes(*key)));
-                }
-            }
-            (false, Sign::Minus) => {
-                for (value, key) in values.iter_mut().zip(key.as_chunks().0) {
-                    *value = value.wrapping_sub(u32::from(u16::from_le_bytes(*key)));
-                }
-            }
-            (true, Sign::Plus) => {
-                for (value, key) in values.iter_mut().zip(key.as_chunks().0) {
-                    *value = value.wrapping_add(u32::from_le_bytes(*key));
-                }
-            }
-            (true, Sign::Minus) => {
-                for (value, key) in values.iter_mut().zip(key.as_chunks().0) {
-                    *value = value.wrapping_sub(u32::from_le_bytes(*key));
-                }
-            }
-        },
-    );
+impl Drop for Masks {
+    fn drop(&mut self) {
+        Array::cast_slice_to_core_mut(&mut self.scratch).as_flattened_mut().zeroize();
+    }
 }
 
 /// Masks a packed update in place.
@@ -168,9 +147,16 @@ pub fn mask_packed(
     if packed.len() != ring.packed_len(elements) || ring.check_parameters().is_err() {
         return Err(SecaggError::Update);
     }
-    let mut masks = Masks::new(ring, masks, 0);
-    let mut values = vec![0u32; BLOCK];
-    let mut left = elements + 1;
+    match ring.ring_bits {
+        ..=16 => mask_blocks::<u16>(ring, packed, elements + 1, masks),
+        _ => mask_blocks::<u32>(ring, packed, elements + 1, masks),
+    }
+    Ok(())
+}
+
+fn mask_blocks<L: Lane>(ring: &Ring, packed: &mut [u8], mut left: usize, masks: &[MaskSeed]) {
+    let mut masks = Masks::new::<L>(masks, 0);
+    let mut values = [L::default(); BLOCK];
     // A block holds a multiple of eight elements, so only the last one ends inside a byte.
     for bytes in packed.chunks_mut(BLOCK * ring.ring_bits as usize / 8) {
         let count = BLOCK.min(left);
@@ -180,7 +166,6 @@ pub fn mask_packed(
         masks.apply(block);
         pack(block, ring.ring_bits, bytes);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -202,14 +187,16 @@ mod tests {
 
     #[test]
     fn masks_may_begin_at_any_block() {
-        for bits in [12, 16, 20] {
-            let ring = Ring { quantisation_bits: 10, ring_bits: bits, clip: 1.0, weight_cap: 1 };
+        fn check<L: Lane + PartialEq + std::fmt::Debug>() {
             let masks = [MaskSeed { seed: Seed::from_bytes([9; 32]), sign: Sign::Plus }];
-            let mut whole = vec![0u32; 3 * BLOCK + 77];
-            Masks::new(&ring, &masks, 0).apply(&mut whole);
-            let mut part = vec![0u32; BLOCK + 77];
-            Masks::new(&ring, &masks, 2 * BLOCK).apply(&mut part);
-            assert_eq!(part, whole[2 * BLOCK..]);
+            let mut whole = [L::default(); 3 * BLOCK + 77];
+            let mut all = Masks::new::<L>(&masks, 0);
+            whole.chunks_mut(BLOCK).for_each(|block| all.apply(block));
+            let mut part = [L::default(); 77];
+            Masks::new::<L>(&masks, 3 * BLOCK).apply(&mut part);
+            assert_eq!(part, whole[3 * BLOCK..]);
         }
+        check::<u16>();
+        check::<u32>();
     }
 }

@@ -59,6 +59,8 @@ pub struct Receipt {
     pub refused: Vec<Refusal>,
     /// The largest relative error that quantisation brought to an update.
     pub quantisation_error: f64,
+    /// What an inexact method missed; none where the method is exact.
+    pub aggregation_error: Option<AggregationError>,
     /// Bytes of all sites together, as they crossed the socket: TLS, headers and retries included.
     pub traffic: Traffic,
     /// Figures from the sites' held-out examples.
@@ -95,6 +97,19 @@ pub struct Refusal {
     pub code: String,
     /// In words.
     pub reason: String,
+}
+
+/// How far the mean of the factors is from the mean of what they do, relative to the latter, estimated
+/// from random probes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregationError {
+    /// The estimate.
+    pub relative: f64,
+    /// Where its 95 % confidence interval begins.
+    pub low: f64,
+    /// Where it ends.
+    pub high: f64,
 }
 
 /// Bytes that crossed the socket.

@@ -113,6 +113,7 @@ impl Story {
             participants,
             refused: Vec::new(),
             quantisation_error: 0.001,
+            aggregation_error: None,
             traffic: Traffic { up: 10, down: 20 },
             previous: self.receipts.last().map(Bundle::digest),
             finished_at: "2026-01-01T00:00:00Z".to_owned(),

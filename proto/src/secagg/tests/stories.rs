@@ -93,6 +93,11 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    // A hundred orders.
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     /// The order of arrival and the number of threads change nothing.
     #[test]
