@@ -3,17 +3,23 @@
 use std::hint::black_box;
 
 use chancery_proto::{Accumulator, Ring};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// LoRA r=16 on the query and value projections of a 7B model.
 const ELEMENTS: usize = 8_388_608;
 
 fn codec(criterion: &mut Criterion) {
-    let ring = Ring::for_cohort(14, 0.25, 1000, 4);
+    for bits in [14, 10] {
+        with_ring(criterion, Ring::for_cohort(bits, 0.25, 1000, 4));
+    }
+}
+
+fn with_ring(criterion: &mut Criterion, ring: Ring) {
     let delta: Vec<f32> = (0..ELEMENTS).map(|i| ((i as f32) * 0.37).sin() * 0.1).collect();
     let packed =
         ring.encode(&delta, 1000, [7; 32]).map(|encoded| encoded.bytes).unwrap_or_default();
-    let mut group = criterion.benchmark_group("codec, 8.4 M elements, 16-bit ring");
+    let mut group =
+        criterion.benchmark_group(format!("codec, 8.4 M elements, {}-bit ring", ring.ring_bits));
     group.sample_size(10);
     group.throughput(Throughput::Bytes(4 * ELEMENTS as u64));
     group.bench_function("memcpy of the f32 delta (floor)", |b| {
@@ -35,8 +41,10 @@ fn codec(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Bytes(4 * ELEMENTS as u64));
     group.bench_function("decode", |b| {
-        let make = || sum.clone();
-        b.iter_batched(make, |sum| sum.map(Accumulator::finish), BatchSize::LargeInput);
+        let mut mean = vec![0f32; ELEMENTS];
+        let mut sum = Accumulator::new(&ring, ELEMENTS).ok();
+        let _ = sum.as_mut().map(|sum| sum.add(packed.as_slice()));
+        b.iter(|| sum.as_ref().map(|sum| black_box(sum).mean_into(&mut mean)));
     });
     group.finish();
 }

@@ -9,7 +9,7 @@
 //! Nothing but the plan says how the bytes are to be read; there is no header.
 //!
 //! The inner loops are plain Rust, compiled for several generations of processors and chosen while
-//! running (`pulp`).
+//! running (`kernel`).
 
 mod encode;
 mod error;

@@ -7,6 +7,7 @@ pub mod aggregation;
 mod codec;
 #[cfg(feature = "rpc")]
 mod convert;
+mod kernel;
 mod plan;
 mod recipe;
 mod replay;

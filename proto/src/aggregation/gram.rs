@@ -7,6 +7,7 @@ use std::array;
 
 use super::error::RuleError;
 use super::source::{self, Updates};
+use crate::kernel::kernel;
 
 /// Elements of each update that are multiplied at a time, as f64: 1 KiB an update.
 const STRIP: usize = 128;
@@ -103,19 +104,22 @@ fn widen(values: &[f32], strip: &mut Strip) {
     rest.fill(0.0);
 }
 
-/// Adds the products of each strip with itself and those behind it.
-fn add_products(strips: &[Strip], sums: &mut [Sum]) {
-    let (tiles, _) = strips.as_chunks::<TILE>();
-    for (i, row) in sums.chunks_exact_mut(strips.len()).enumerate() {
-        let (row, _) = row.as_chunks_mut::<TILE>();
-        for (tile, sums) in tiles.iter().zip(row).skip(i / TILE) {
-            add_dots(&strips[i], tile, sums);
+kernel! {
+    /// Adds the products of each strip with itself and those behind it.
+    fn add_products<'a>(strips: &'a [Strip], sums: &'a mut [Sum]) -> () {
+        let (tiles, _) = strips.as_chunks::<TILE>();
+        for (i, row) in sums.chunks_exact_mut(strips.len()).enumerate() {
+            let (row, _) = row.as_chunks_mut::<TILE>();
+            for (tile, sums) in tiles.iter().zip(row).skip(i / TILE) {
+                add_dots(&strips[i], tile, sums);
+            }
         }
     }
 }
 
 /// Adds the products of one strip with several. Each takes the same steps wherever it stands in a
 /// tile, so that the order of the updates changes no bit.
+#[inline(always)]
 fn add_dots<const N: usize>(one: &Strip, others: &[Strip; N], sums: &mut [Sum; N]) {
     // A copy, which stays in registers.
     let mut local = *sums;

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::kernel::kernel;
+
 /// Coordinates that are sorted side by side: 256 bytes of each update.
 pub(crate) const LANES: usize = 64;
 
@@ -36,7 +38,13 @@ impl Network {
 
     /// Sorts each coordinate by itself.
     pub(crate) fn sort(&self, rows: &mut [Lane]) {
-        for &(low, high) in &self.0 {
+        exchange_all(&self.0, rows);
+    }
+}
+
+kernel! {
+    fn exchange_all<'a>(exchanges: &'a [(usize, usize)], rows: &'a mut [Lane]) -> () {
+        for &(low, high) in exchanges {
             let (head, tail) = rows.split_at_mut(high);
             exchange(&mut head[low], &mut tail[0]);
         }
@@ -45,6 +53,7 @@ impl Network {
 
 /// Branchless, a vector at a time. Not `if a < b`: where masked stores exist LLVM makes one of it,
 /// which takes thrice as long on some processors.
+#[inline(always)]
 fn exchange(low: &mut Lane, high: &mut Lane) {
     for (a, b) in low.iter_mut().zip(high) {
         (*a, *b) = (a.min(*b), a.max(*b));

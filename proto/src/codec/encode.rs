@@ -1,8 +1,10 @@
 //! From a delta to ring elements.
 
 use super::error::CodecError;
+use super::lane::Lane;
 use super::pack::pack;
 use super::ring::{BLOCK, Ring};
+use crate::kernel::kernel;
 use crate::secagg::{PairBlocks, Stream};
 
 /// Elements whose figures are summed side by side.
@@ -54,6 +56,19 @@ impl Ring {
         if samples == 0 {
             return Err(CodecError::NoSamples);
         }
+        match self.ring_bits {
+            ..=16 => self.encode_lanes::<u16>(delta, samples, seed, bytes),
+            _ => self.encode_lanes::<u32>(delta, samples, seed, bytes),
+        }
+    }
+
+    fn encode_lanes<L: Lane>(
+        &self,
+        delta: &[f32],
+        samples: u64,
+        seed: [u8; 32],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Loss, CodecError> {
         let top = self.top();
         // The weight that is sent, not the one that was asked for, so that the mean is unbiased.
         let level = self.weight_level(samples);
@@ -64,7 +79,7 @@ impl Ring {
         };
         let mut rounding = Stream::new(&seed);
         let mut random = PairBlocks::new();
-        let mut values = vec![0u32; BLOCK];
+        let mut values = [L::default(); BLOCK];
         bytes.resize(self.packed_len(delta.len()), 0);
         let mut figures = Figures::default();
         let mut rest = bytes.as_mut_slice();
@@ -78,7 +93,7 @@ impl Ring {
             // The weight follows the last element; a full last block leaves it a block of its own.
             if blocks.peek().is_none() && count < BLOCK {
                 if let Some(slot) = values.get_mut(count) {
-                    *slot = level as u32;
+                    *slot = L::narrow(level as u32);
                 }
                 count += 1;
                 weight_left = false;
@@ -128,31 +143,8 @@ const ROUND: f32 = 12_582_912.0;
 
 impl Quantiser {
     /// Quantises up to a block of elements, with two random bytes for each.
-    fn block(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [u32]) -> Figures {
-        let (whole, rest) = delta.as_chunks::<LANES>();
-        let mut last = [0.0; LANES];
-        for (slot, x) in last.iter_mut().zip(rest) {
-            *slot = *x;
-        }
-        let mut last_levels = [0; LANES];
-        let sums = pulp::Arch::new().dispatch(|| {
-            let mut sums = Sums::default();
-            self.round(delta, coins, values);
-            for (x, levels) in whole.iter().zip(values.as_chunks::<LANES>().0) {
-                self.measure(x, levels, &mut sums);
-            }
-            for (slot, level) in
-                last_levels.iter_mut().zip(values.iter().skip(delta.len() - rest.len()))
-            {
-                *slot = *level;
-            }
-            if !rest.is_empty() {
-                // The lanes beyond the last element hold 0 on either side.
-                last_levels.iter_mut().skip(rest.len()).for_each(|level| *level = 0);
-                self.measure(&last, &last_levels, &mut sums);
-            }
-            sums
-        });
+    fn block<L: Lane>(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [L]) -> Figures {
+        let sums = quantise(self, delta, coins, values);
         Figures {
             error: sums.error.iter().map(|x| f64::from(*x)).sum(),
             norm: sums.norm.iter().map(|x| f64::from(*x)).sum(),
@@ -161,33 +153,63 @@ impl Quantiser {
         }
     }
 
+    /// Rounds some elements and adds up what that did to them; lane by lane, which is the form that
+    /// vectorises.
     #[inline(always)]
-    fn round(&self, delta: &[f32], coins: &[[u8; 2]], values: &mut [u32]) {
+    fn lanes<L: Lane>(
+        &self,
+        x: &[f32; LANES],
+        coins: &[[u8; 2]; LANES],
+        values: &mut [L; LANES],
+        sums: &mut Sums,
+    ) {
         let Self { clip, scale, top } = *self;
-        for ((x, coin), value) in delta.iter().zip(coins).zip(values) {
+        let unscale = 1.0 / scale;
+        for lane in 0..LANES {
+            let x = x[lane];
             let kept = x.max(-clip).min(clip);
             // Uniform in (-1/2, 1/2): rounding the sum to the nearest rounds the element up with the
             // probability of its fraction.
-            let coin = (f32::from(i16::from_le_bytes(*coin)) + 0.5) * (1.0 / 65_536.0);
+            let coin = (f32::from(i16::from_le_bytes(coins[lane])) + 0.5) * (1.0 / 65_536.0);
             let nearest = (kept * scale + coin + ROUND).to_bits() as i32;
-            *value = (nearest - ROUND.to_bits() as i32).max(-top).min(top) as u32;
-        }
-    }
-
-    /// Adds up what rounding did to some elements; lane by lane, which is the form that vectorises.
-    #[inline(always)]
-    fn measure(&self, x: &[f32; LANES], levels: &[u32; LANES], sums: &mut Sums) {
-        let unscale = 1.0 / self.scale;
-        for lane in 0..LANES {
-            let x = x[lane];
+            let level = (nearest - ROUND.to_bits() as i32).max(-top).min(top);
+            values[lane] = L::narrow(level as u32);
             sums.not_a_number[lane] |= u32::from(x.is_nan());
-            sums.clipped[lane] += u32::from(x.abs() > self.clip);
+            sums.clipped[lane] += u32::from(x.abs() > clip);
             // An infinite element has no relative error; it counts as clipped.
-            let real = if x.abs() <= f32::MAX { x } else { self.clip.copysign(x) };
-            let difference = levels[lane] as i32 as f32 * unscale - real;
+            let real = if x.abs() <= f32::MAX { x } else { clip.copysign(x) };
+            let difference = level as f32 * unscale - real;
             sums.error[lane] += difference * difference;
             sums.norm[lane] += real * real;
         }
+    }
+}
+
+kernel! {
+    fn quantise<'a, L: Lane>(
+        quantiser: &'a Quantiser,
+        delta: &'a [f32],
+        coins: &'a [[u8; 2]],
+        values: &'a mut [L],
+    ) -> Sums {
+        let mut sums = Sums::default();
+        let (whole, rest) = delta.as_chunks::<LANES>();
+        let slots = values.as_chunks_mut::<LANES>().0.iter_mut();
+        for ((x, coins), slots) in whole.iter().zip(coins.as_chunks::<LANES>().0).zip(slots) {
+            quantiser.lanes(x, coins, slots, &mut sums);
+        }
+        if !rest.is_empty() {
+            // The lanes beyond the last element hold 0, and a coin that leaves it 0.
+            let (mut x, mut last, mut flips) = ([0.0; LANES], [L::default(); LANES], [[0; 2]; LANES]);
+            let start = delta.len() - rest.len();
+            x.iter_mut().zip(rest).for_each(|(slot, x)| *slot = *x);
+            flips.iter_mut().zip(coins.iter().skip(start)).for_each(|(slot, coin)| *slot = *coin);
+            flips.iter_mut().skip(rest.len()).for_each(|coin| *coin = [0; 2]);
+            quantiser.lanes(&x, &flips, &mut last, &mut sums);
+            let slots = values.iter_mut().skip(start);
+            slots.zip(last).take(rest.len()).for_each(|(slot, level)| *slot = level);
+        }
+        sums
     }
 }
 

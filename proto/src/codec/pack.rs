@@ -2,6 +2,7 @@
 //! fill whole bytes, so the loops go by groups of eight with the number of bits known when compiled.
 
 use super::lane::Lane;
+use crate::kernel::kernel;
 
 /// Elements of a group.
 const GROUP: usize = 8;
@@ -45,9 +46,9 @@ macro_rules! by_bits {
     };
 }
 
-/// Packs the low `bits` of each value into `bytes`, which are exactly as many as it takes.
-pub(crate) fn pack<L: Lane>(values: &[L], bits: u32, bytes: &mut [u8]) {
-    pulp::Arch::new().dispatch(|| {
+kernel! {
+    /// Packs the low `bits` of each value into `bytes`, which are exactly as many as it takes.
+    pub(crate) fn pack<'a, L: Lane>(values: &'a [L], bits: u32, bytes: &'a mut [u8]) -> () {
         if bits == 16 {
             for (value, raw) in values.iter().zip(bytes.as_chunks_mut().0) {
                 *raw = (value.wide() as u16).to_le_bytes();
@@ -55,12 +56,12 @@ pub(crate) fn pack<L: Lane>(values: &[L], bits: u32, bytes: &mut [u8]) {
             return;
         }
         by_bits!(bits, pack_groups, values, bytes);
-    });
+    }
 }
 
-/// The inverse of [`pack`].
-pub(crate) fn unpack<L: Lane>(bytes: &[u8], bits: u32, values: &mut [L]) {
-    pulp::Arch::new().dispatch(|| {
+kernel! {
+    /// The inverse of [`pack`].
+    pub(crate) fn unpack<'a, L: Lane>(bytes: &'a [u8], bits: u32, values: &'a mut [L]) -> () {
         if bits == 16 {
             for (value, raw) in values.iter_mut().zip(bytes.as_chunks().0) {
                 *value = L::narrow(u32::from(u16::from_le_bytes(*raw)));
@@ -68,7 +69,7 @@ pub(crate) fn unpack<L: Lane>(bytes: &[u8], bits: u32, values: &mut [L]) {
             return;
         }
         by_bits!(bits, unpack_groups, bytes, values);
-    });
+    }
 }
 
 #[inline(always)]
@@ -76,26 +77,75 @@ fn pack_groups<const BITS: usize, L: Lane>(values: &[L], bytes: &mut [u8]) {
     let (groups, rest) = values.as_chunks::<GROUP>();
     let (whole, last) = bytes.split_at_mut((groups.len() * BITS).min(bytes.len()));
     for (group, out) in groups.iter().zip(whole.chunks_exact_mut(BITS)) {
-        out.copy_from_slice(&pack_group::<BITS>(&group.map(L::wide)));
+        out.copy_from_slice(&pack_group::<BITS, L>(group));
     }
-    let mut group = [0u32; GROUP];
+    let mut group = [L::default(); GROUP];
     for (slot, value) in group.iter_mut().zip(rest) {
-        *slot = value.wide();
+        *slot = *value;
     }
-    for (out, byte) in last.iter_mut().zip(pack_group::<BITS>(&group)) {
+    for (out, byte) in last.iter_mut().zip(pack_group::<BITS, L>(&group)) {
         *out = byte;
     }
 }
 
 #[inline(always)]
-fn pack_group<const BITS: usize>(group: &[u32; GROUP]) -> [u8; BITS] {
+fn unpack_groups<const BITS: usize, L: Lane>(bytes: &[u8], values: &mut [L]) {
+    let (mut bytes, mut values) = (bytes, values);
+    if L::BYTES == 2 && BITS <= 16 {
+        let done = values.len() / (GROUP * SPAN) * (GROUP * SPAN);
+        let (spans, rest) = values.split_at_mut(done);
+        let (raw, left) = bytes.split_at((done / GROUP * BITS).min(bytes.len()));
+        let groups = raw.as_chunks::<BITS>().0.as_chunks::<SPAN>().0;
+        for (span, groups) in spans.chunks_exact_mut(GROUP * SPAN).zip(groups) {
+            L::store(unpack_span::<BITS>(groups), span);
+        }
+        (bytes, values) = (left, rest);
+    }
+    let (groups, rest) = values.as_chunks_mut::<GROUP>();
+    let (whole, last) = bytes.split_at((groups.len() * BITS).min(bytes.len()));
+    for (group, raw) in groups.iter_mut().zip(whole.as_chunks::<BITS>().0) {
+        *group = unpack_group::<BITS, L>(raw);
+    }
+    let mut raw = [0; BITS];
+    raw.iter_mut().zip(last).for_each(|(slot, byte)| *slot = *byte);
+    for (slot, value) in rest.iter_mut().zip(unpack_group::<BITS, L>(&raw)) {
+        *slot = value;
+    }
+}
+
+/// Groups that are unpacked side by side.
+const SPAN: usize = 8;
+
+/// Elements of up to 16 bits, four to a word: half a group is spread over a word by four shifts and masks,
+/// and those of all words at once.
+#[inline(always)]
+fn unpack_span<const BITS: usize>(groups: &[[u8; BITS]; SPAN]) -> [u64; 2 * SPAN] {
+    let mut words = [0; 2 * SPAN];
+    for (pair, raw) in words.as_chunks_mut::<2>().0.iter_mut().zip(groups) {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(raw).for_each(|(slot, byte)| *slot = *byte);
+        let group = u128::from_le_bytes(bytes);
+        *pair = [group as u64, (group >> (GROUP / 2 * BITS)) as u64];
+    }
+    let (mask, step) = (u64::MAX >> (64 - BITS.min(16)), 16 - BITS.min(16));
+    for word in &mut words {
+        *word = *word & mask
+            | *word << step & mask << 16
+            | *word << (2 * step) & mask << 32
+            | *word << (3 * step) & mask << 48;
+    }
+    words
+}
+
+#[inline(always)]
+fn pack_group<const BITS: usize, L: Lane>(group: &[L; GROUP]) -> [u8; BITS] {
     let mask = u32::MAX >> (32 - BITS);
     // 32 values of 8 bits at most, and what one write of eight bytes may reach beyond.
     let mut buffer = [0u8; 48];
     let mut held = 0u64;
     for (index, value) in group.iter().enumerate() {
         let bit = index * BITS;
-        held |= u64::from(value & mask) << (bit % 32);
+        held |= u64::from(value.wide() & mask) << (bit % 32);
         if bit % 32 + BITS >= 32 {
             let at = bit / 32 * 4;
             buffer[at..at + 4].copy_from_slice(&(held as u32).to_le_bytes());
@@ -104,33 +154,20 @@ fn pack_group<const BITS: usize>(group: &[u32; GROUP]) -> [u8; BITS] {
     }
     let at = GROUP * BITS / 32 * 4;
     buffer[at..at + 4].copy_from_slice(&(held as u32).to_le_bytes());
-    let mut out = [0u8; BITS];
+    let mut out = [0; BITS];
     out.copy_from_slice(&buffer[..BITS]);
     out
 }
 
 #[inline(always)]
-fn unpack_groups<const BITS: usize, L: Lane>(bytes: &[u8], values: &mut [L]) {
-    let (groups, rest) = values.as_chunks_mut::<GROUP>();
-    let (whole, last) = bytes.split_at((groups.len() * BITS).min(bytes.len()));
-    for (group, raw) in groups.iter_mut().zip(whole.chunks_exact(BITS)) {
-        *group = unpack_group::<BITS>(raw).map(L::narrow);
-    }
-    for (slot, value) in rest.iter_mut().zip(unpack_group::<BITS>(last)) {
-        *slot = L::narrow(value);
-    }
-}
-
-#[inline(always)]
-fn unpack_group<const BITS: usize>(raw: &[u8]) -> [u32; GROUP] {
+fn unpack_group<const BITS: usize, L: Lane>(raw: &[u8; BITS]) -> [L; GROUP] {
     let mask = u64::from(u32::MAX >> (32 - BITS));
     let mut buffer = [0u8; 48];
-    let len = raw.len().min(BITS);
-    buffer[..len].copy_from_slice(&raw[..len]);
+    buffer[..BITS].copy_from_slice(raw);
     std::array::from_fn(|index| {
         let bit = index * BITS;
         let mut word = [0u8; 8];
         word.copy_from_slice(&buffer[bit / 8..bit / 8 + 8]);
-        ((u64::from_le_bytes(word) >> (bit % 8)) & mask) as u32
+        L::narrow(((u64::from_le_bytes(word) >> (bit % 8)) & mask) as u32)
     })
 }

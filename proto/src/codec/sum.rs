@@ -7,6 +7,7 @@ use super::error::CodecError;
 use super::lane::Lane;
 use super::pack::{pack, unpack};
 use super::ring::{BLOCK, Ring};
+use crate::kernel::kernel;
 use crate::secagg::{MaskSeed, Masks};
 
 /// The running sum of updates: one integer per element, whatever the number of sites.
@@ -76,12 +77,18 @@ impl Accumulator {
 
     /// The weighted mean, as f32.
     pub fn finish(self) -> Result<Mean, CodecError> {
-        let (ring, updates) = (self.ring, self.updates);
-        let (values, weight) = with!(self.sum, sum => decode(&ring, sum))?;
-        if updates == 0 {
+        let mut values = Vec::new();
+        let weight = self.mean_into(&mut values)?;
+        Ok(Mean { values, weight, updates: self.updates })
+    }
+
+    /// The same into memory that is there already, whose contents are lost; gives the weights' sum.
+    pub fn mean_into(&self, values: &mut Vec<f32>) -> Result<f64, CodecError> {
+        let weight = with!(&self.sum, sum => decode(&self.ring, sum, values))?;
+        if self.updates == 0 {
             return Err(CodecError::NoSamples);
         }
-        Ok(Mean { values, weight: f64::from(weight) / f64::from(ring.top()), updates })
+        Ok(f64::from(weight) / f64::from(self.ring.top()))
     }
 }
 
@@ -122,18 +129,27 @@ fn packed<L: Lane>(ring: &Ring, sum: &[L]) -> Vec<u8> {
     bytes
 }
 
-/// The weighted mean, and the weight's level.
-fn decode<L: Lane>(ring: &Ring, mut sum: Vec<L>) -> Result<(Vec<f32>, i32), CodecError> {
-    let weight = ring.signed(sum.pop().ok_or(CodecError::Length)?.wide());
+/// Writes the weighted mean and gives the weight's level.
+fn decode<L: Lane>(ring: &Ring, sum: &[L], values: &mut Vec<f32>) -> Result<i32, CodecError> {
+    let (weight, sum) = sum.split_last().ok_or(CodecError::Length)?;
+    let weight = ring.signed(weight.wide());
+    values.resize(sum.len(), 0.0);
     if weight < 1 {
         return Err(CodecError::NoSamples);
     }
-    let scale = f64::from(ring.clip) / f64::from(weight);
-    let mut values = vec![0f32; sum.len()];
-    pulp::Arch::new().dispatch(|| {
-        for (value, element) in values.iter_mut().zip(&sum) {
+    scale_each(ring, sum, f64::from(ring.clip) / f64::from(weight), values);
+    Ok(weight)
+}
+
+kernel! {
+    fn scale_each<'a, L: Lane>(
+        ring: &'a Ring,
+        sum: &'a [L],
+        scale: f64,
+        values: &'a mut [f32],
+    ) -> () {
+        for (value, element) in values.iter_mut().zip(sum) {
             *value = (f64::from(ring.signed(element.wide())) * scale) as f32;
         }
-    });
-    Ok((values, weight))
+    }
 }
