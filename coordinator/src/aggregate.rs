@@ -1,8 +1,9 @@
 //! The sum: each update is read once, block by block, into one accumulator.
 
+use std::fs::File;
 use std::io::{self, BufReader};
 
-use chancery_proto::aggregation::{PackedUpdates, Rule};
+use chancery_proto::aggregation::{PackedUpdates, Rule, Seen};
 use chancery_proto::{Accumulator, Plan};
 use chancery_provenance::Digest;
 
@@ -17,6 +18,20 @@ pub(crate) fn sum(blobs: &Blobs, plan: &Plan, updates: &[Digest]) -> Result<Accu
         sum.add(BufReader::new(blobs.file(digest)?))?;
     }
     Ok(sum)
+}
+
+/// The updates, where single ones may be seen; `sites` are their places in the roster.
+pub(crate) fn seen<'a>(
+    blobs: &'a Blobs,
+    plan: &'a Plan,
+    sites: &'a [usize],
+    updates: &'a [Digest],
+) -> Seen<'a, impl Fn(usize) -> io::Result<BufReader<File>>> {
+    let open = |index: usize| {
+        let digest = updates.get(index).ok_or(io::ErrorKind::NotFound)?;
+        Ok(BufReader::new(blobs.file(digest).map_err(io::Error::other)?))
+    };
+    Seen { plan, sites, open }
 }
 
 /// One delta out of the updates: the mean of their sum, or what a robust rule makes of them.

@@ -192,7 +192,8 @@ impl App {
             let RunState::Running(round) = &stored.run.state else { return None };
             let takes = matches!(round.phase, Phase::Training { .. } | Phase::Masking { .. });
             round.leased_until(pseudonym).filter(|_| takes)?;
-            Some(round.plan.ring.packed_len(round.plan.elements()))
+            let number = intake::site_number(&round.plan, pseudonym).ok()?;
+            Some(round.plan.ring.packed_len(round.plan.elements_of(number)))
         });
         Ok(largest.max().ok_or(Reject::Lease)? as u64)
     }

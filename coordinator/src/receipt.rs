@@ -1,7 +1,8 @@
 //! The receipt of a round, out of its recorded state alone: made twice, it is the same.
 
 use chancery_provenance::{
-    AggregationError, Digest, Evaluated, Participation, RECEIPT_TYPE, Receipt, Statement, Subject,
+    AggregationError, Digest, Discarded, Evaluated, Participation, RECEIPT_TYPE, Receipt,
+    Statement, Subject,
 };
 
 use crate::clock::rfc3339;
@@ -59,8 +60,8 @@ pub(crate) fn receipt(
         adapter_after,
         factors: plan.factors.to_string(),
         mode: plan.mode.name().to_owned(),
-        method: run.recipe.federation.method.name().to_owned(),
-        exact: run.recipe.federation.method.is_exact(),
+        method: plan.method.name().to_owned(),
+        exact: plan.method.is_exact(),
         quantisation_bits: plan.ring.quantisation_bits,
         ring_bits: plan.ring.ring_bits,
         clip: plan.ring.clip,
@@ -77,6 +78,11 @@ pub(crate) fn receipt(
             low: missed.low,
             high: missed.high,
         }),
+        discarded: sum
+            .discarded
+            .iter()
+            .map(|cut| Discarded { tensor: cut.tensor.clone(), share: cut.share })
+            .collect(),
         traffic: round.traffic,
         evaluation,
         previous,

@@ -23,7 +23,9 @@ use chancery_provenance::{Refusal, Traffic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Reject;
-pub(crate) use phase::{BySite, Keyed, Masked, Missed, Phase, Scores, Sealed, Sum, Update};
+pub(crate) use phase::{
+    BySite, Discarded, Keyed, Masked, Missed, Phase, Scores, Sealed, Sum, Update,
+};
 pub(crate) use stage::{Report, Stage, Work};
 
 /// Refusals that one round keeps; a hostile site must not fill the database.

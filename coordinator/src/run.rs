@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chancery_proto::aggregation::Rule;
-use chancery_proto::{BaseShape, Plan, Recipe, Ring, Sketch, secagg};
+use chancery_proto::{BaseShape, Moment, Plan, PrivacyMode, Recipe, Sketch, secagg};
 use chancery_provenance::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,8 @@ pub(crate) struct Member {
     pub identity: String,
     /// Training examples.
     pub samples: u64,
+    /// The most ranks it trains, if it said so.
+    pub max_rank: Option<u32>,
     /// What it calls its task.
     pub task: String,
     /// Whether it knows that the run is over.
@@ -88,11 +90,11 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn in_roster(&self) -> secagg::Member {
+    fn in_roster(&self) -> (secagg::Member, Option<u32>) {
         let mut identity = [0; 32];
         // It was written by `admit`; anything else gives a roster that no site agrees with.
         let _ = hex::decode_to_slice(&self.identity, &mut identity);
-        secagg::Member { pseudonym: self.pseudonym.clone(), identity }
+        (secagg::Member { pseudonym: self.pseudonym.clone(), identity }, self.max_rank)
     }
 }
 
@@ -105,6 +107,8 @@ pub(crate) struct Caller {
     pub key: String,
     /// Training examples.
     pub samples: u64,
+    /// The most ranks it trains, if it said so.
+    pub max_rank: Option<u32>,
     /// What it calls its task.
     pub task: String,
     /// The base model it holds.
@@ -171,11 +175,6 @@ impl Run {
             self.state,
             RunState::Succeeded { .. } | RunState::Failed { .. } | RunState::Stopped
         )
-    }
-
-    /// Digest of the recipe's JSON.
-    pub(crate) fn recipe_digest(&self) -> String {
-        Digest::of(self.recipe.to_json().as_bytes()).to_string()
     }
 
     /// Lets the run begin as soon as its sites are there.
@@ -284,6 +283,7 @@ impl Run {
             key: caller.key.clone(),
             identity: hex::encode(identity),
             samples: caller.samples,
+            max_rank: caller.max_rank,
             task,
             told: false,
         };
@@ -294,42 +294,26 @@ impl Run {
     /// Begins the round after the last one.
     fn next_round(&mut self, at: u64) {
         let federation = &self.recipe.federation;
-        let round = self.history.len() as u32 + 1;
-        let mut roster: Vec<secagg::Member> =
-            self.members.values().map(Member::in_roster).collect();
-        roster.sort_by(|one, other| one.pseudonym.cmp(&other.pseudonym));
-        // The largest site weighs 1, so that no precision is lost to a cap that nobody reaches.
-        let largest = self.members.values().map(|member| member.samples).max().unwrap_or(1);
-        let cap = largest.clamp(1, u64::from(self.recipe.codec.max_samples)) as u32;
-        let codec = &self.recipe.codec;
-        let plan = Plan {
+        let moment = Moment {
             run: self.id.clone(),
-            round,
-            rounds: federation.rounds,
-            recipe_digest: self.recipe_digest(),
-            base_digest: self.recipe.base.digest.clone().unwrap_or_default(),
+            round: self.history.len() as u32 + 1,
             base_shape: self.base_shape,
-            adapter: self.recipe.adapter.clone(),
             adapter_digest: self.adapter.clone(),
-            factors: federation.method.factors(round),
-            mode: self.recipe.privacy.mode,
-            ring: Ring::for_cohort(codec.bits, codec.clip, cap, roster.len() as u32),
-            roster,
-            quorum: federation.quorum,
-            threshold: self.recipe.threshold(),
-            aggregation: federation.aggregation,
-            optimiser: federation.optimiser,
+            roster: self.members.values().map(Member::in_roster).collect(),
+            samples: self.members.values().map(|member| member.samples).max().unwrap_or(1),
             sketch: self.sketch(),
         };
+        let plan = Plan::new(&self.recipe, moment);
         let deadline = u64::from(federation.deadline_seconds) * 1000;
         let lease = u64::from(federation.lease_seconds) * 1000;
         self.state = RunState::Running(Box::new(Round::new(plan, deadline, lease, at)));
     }
 
-    /// Probes for methods that are not exact. Their range follows from the last round's answers.
+    /// Probes for methods that are not exact, where it cannot be computed what they miss. Their range follows from the last round's answers.
     fn sketch(&self) -> Option<Sketch> {
         let federation = &self.recipe.federation;
-        if federation.method.is_exact() || federation.aggregation != Rule::Mean {
+        let seen = self.recipe.privacy.mode == PrivacyMode::Trusted;
+        if seen || federation.method.is_exact() || federation.aggregation != Rule::Mean {
             return None;
         }
         let last = self.history.last().and_then(|round| match &round.phase {

@@ -3,7 +3,12 @@
 use std::path::Path;
 
 use chancery_participant::{BurnTrainer, Dataset, Flow, TrainJob, Trained, Trainer as _};
-use chancery_proto::{Accumulator, Recipe, Ring, Tensors};
+use chancery_proto::aggregation::{Seen, ServerState};
+use chancery_proto::secagg::Member;
+use chancery_proto::{
+    Accumulator, AdapterConfig, Deviation, Method, Moment, Plan, Recipe, Tensor, Tensors,
+};
+use chancery_provenance::Digest;
 
 /// The institutions of the examples, in the order of the table's columns.
 pub(crate) const SITES: [&str; 3] = ["hospital", "legal", "industry"];
@@ -16,6 +21,10 @@ pub(crate) struct Cohort {
     pub(crate) test: Vec<Dataset>,
     /// Whether updates travel as f32, both factors both ways, as they do elsewhere.
     pub(crate) float: bool,
+    /// The most ranks that each site trains.
+    pub(crate) ranks: [Option<u32>; 3],
+    /// What each site's updates have kept back so far.
+    pub(crate) residuals: Vec<Tensors>,
 }
 
 /// What the sites of one round sent.
@@ -26,6 +35,8 @@ pub(crate) struct Sent {
     pub(crate) down: usize,
     /// The largest quantisation error of any update, relative to the update.
     pub(crate) error: f64,
+    /// What the new adapter misses of what the sites' adapters do together.
+    pub(crate) missed: Option<Deviation>,
     /// The mean of the sites' last losses.
     pub(crate) loss: f64,
 }
@@ -44,58 +55,89 @@ impl Cohort {
         Ok(self.recipe.adapter.initial(&self.trainer.shape(), self.recipe.training.seed)?)
     }
 
+    /// The plan of a round from `from` on, as a coordinator would make it.
+    fn plan(&self, round: u32, from: &Tensors) -> anyhow::Result<Plan> {
+        let member = |site: usize| Member { pseudonym: SITES[site].to_owned(), identity: [0; 32] };
+        Ok(Plan::new(
+            &self.recipe,
+            Moment {
+                run: "example".to_owned(),
+                round,
+                base_shape: self.trainer.shape(),
+                adapter_digest: Digest::of(&from.to_safetensors()?).to_string(),
+                roster: (0..self.train.len())
+                    .map(|site| (member(site), self.ranks[site]))
+                    .collect(),
+                samples: self.train.iter().map(Dataset::len).max().unwrap_or(1) as u64,
+                sketch: None,
+            },
+        ))
+    }
+
     /// One round: every site trains from the same adapter, and the weighted mean of the deltas counts.
     pub(crate) fn round(&mut self, round: u32, from: &Tensors) -> anyhow::Result<(Tensors, Sent)> {
-        let codec = self.recipe.codec;
-        let cap = self.train.iter().map(Dataset::len).max().unwrap_or(1) as u32;
-        let ring = Ring::for_cohort(codec.bits, codec.clip, cap, self.train.len() as u32);
-        let factors = self.recipe.federation.method.factors(round);
-        let mut layout = self.recipe.adapter.layout(&self.trainer.shape());
-        layout.retain(|(name, _)| factors.trains_tensor(name));
-        let elements = layout.iter().map(|(_, shape)| shape[0] * shape[1]).sum();
-        let mut sum = Accumulator::new(&ring, elements)?;
-        let total: f32 = self.train.iter().map(|data| data.len() as f32).sum();
-        let mut plain = vec![0f32; if self.float { elements } else { 0 }];
-        let mut sent = Sent { bytes: 0, down: 0, error: 0.0, loss: 0.0 };
+        let plan = self.plan(round, from)?;
+        let mut sent = Sent { bytes: 0, down: 0, error: 0.0, missed: None, loss: 0.0 };
+        let mut trained = Vec::new();
         for site in 0..self.train.len() {
-            let trained = self.alone(site, round, 1, from)?;
-            let delta: Vec<f32> = layout
-                .iter()
-                .filter_map(|(name, _)| trained.adapter.get(name).zip(from.get(name)))
-                .flat_map(|(new, old)| {
-                    new.data().iter().zip(old.data()).map(|(new, old)| new - old)
-                })
-                .collect();
-            if self.float {
-                let share = self.train[site].len() as f32 / total;
-                plain.iter_mut().zip(&delta).for_each(|(sum, delta)| *sum += share * delta);
-                sent.bytes += 4 * from.elements();
-                sent.down = 4 * from.elements();
-                sent.loss += trained.loss_last / self.train.len() as f64;
-                continue;
+            let start = plan.start(site, from);
+            let after = self.train(site, round, 1, &plan.adapter_of(site), &start)?;
+            sent.loss += after.loss_last / self.train.len() as f64;
+            trained.push(after.adapter);
+        }
+        if self.float {
+            sent.bytes = 4 * from.elements() * trained.len();
+            sent.down = 4 * from.elements();
+            return Ok((self.mean(&trained), sent));
+        }
+        let mut updates = Vec::new();
+        self.residuals.resize_with(trained.len(), Tensors::new);
+        for (site, after) in trained.iter().enumerate() {
+            let samples = self.train[site].len() as u64;
+            let residual = self.recipe.codec.feedback.then_some(&mut self.residuals[site]);
+            let start = plan.start(site, from);
+            let update = plan.update(&start, after, residual, samples, [site as u8; 32])?;
+            sent.bytes += update.bytes.len();
+            sent.error = sent.error.max(update.error);
+            updates.push(update.bytes);
+        }
+        let mut server = ServerState::new(from.clone());
+        let sites: Vec<usize> = (0..updates.len()).collect();
+        let open = |index: usize| Ok(updates[index].as_slice());
+        let seen = Seen { plan: &plan, sites: &sites, open };
+        if plan.method == Method::Stack {
+            sent.missed = seen.stack(&mut server)?.deviation;
+            sent.down = server.adapter.to_safetensors()?.len();
+            return Ok((server.adapter, sent));
+        }
+        if !plan.method.is_exact() {
+            sent.missed = seen.deviation(&server)?;
+        }
+        let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
+        for update in &updates {
+            sum.add(update.as_slice())?;
+        }
+        sent.down = sum.to_packed().len();
+        server.step(&plan, &sum.finish()?.values)?;
+        Ok((server.adapter, sent))
+    }
+
+    /// The mean of the sites' adapters by their examples, as f32.
+    fn mean(&self, adapters: &[Tensors]) -> Tensors {
+        let total: f32 = self.train.iter().map(|data| data.len() as f32).sum();
+        let mut mean = Tensors::new();
+        for (site, adapter) in adapters.iter().enumerate() {
+            let share = self.train[site].len() as f32 / total;
+            for (name, tensor) in adapter.iter() {
+                let mut part = tensor.clone();
+                part.data_mut().iter_mut().for_each(|x| *x *= share);
+                if let Some(sum) = mean.get(name) {
+                    part.data_mut().iter_mut().zip(Tensor::data(sum)).for_each(|(x, y)| *x += y);
+                }
+                mean.insert(name, part);
             }
-            let encoded = ring.encode(&delta, self.train[site].len() as u64, [site as u8; 32])?;
-            sum.add(encoded.bytes.as_slice())?;
-            sent.bytes += encoded.bytes.len();
-            sent.error = sent.error.max(encoded.error);
-            sent.loss += trained.loss_last / self.train.len() as f64;
         }
-        if !self.float {
-            sent.down = sum.to_packed().len();
-            plain = sum.finish()?.values;
-        }
-        let mut next = from.clone();
-        let mut values = plain.iter();
-        for (name, _) in &layout {
-            if let Some(tensor) = next.get_mut(name) {
-                tensor
-                    .data_mut()
-                    .iter_mut()
-                    .zip(values.by_ref())
-                    .for_each(|(x, delta)| *x += delta);
-            }
-        }
-        Ok((next, sent))
+        mean
     }
 
     /// One site's part of a round, with `times` as many steps.
@@ -106,11 +148,23 @@ impl Cohort {
         times: u32,
         from: &Tensors,
     ) -> anyhow::Result<Trained> {
+        let adapter = self.recipe.adapter.clone();
+        self.train(site, round, times, &adapter, from)
+    }
+
+    fn train(
+        &mut self,
+        site: usize,
+        round: u32,
+        times: u32,
+        adapter: &AdapterConfig,
+        from: &Tensors,
+    ) -> anyhow::Result<Trained> {
         let mut training = self.recipe.training.clone();
         training.steps *= times;
         training.warmup *= times;
         let job = TrainJob {
-            adapter: self.recipe.adapter.clone(),
+            adapter: adapter.clone(),
             factors: self.recipe.federation.method.factors(round),
             training,
             round,

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use chancery_participant::{BaseModel, BurnTrainer, Dataset};
-use chancery_proto::{Method, Recipe};
+use chancery_proto::{Method, PrivacyMode, Recipe};
 
 use cohort::{Cohort, SITES, load};
 
@@ -29,6 +29,8 @@ fn main() -> anyhow::Result<()> {
     let (recipe, what) = arguments()?;
     let mut cohort = Cohort {
         float: false,
+        ranks: [None; 3],
+        residuals: Vec::new(),
         trainer: BurnTrainer::new(BaseModel::open(&examples.join("base"))?),
         recipe,
         train: load(&examples.join("data"), "train")?,
@@ -77,17 +79,26 @@ fn arguments() -> anyhow::Result<(Recipe, What)> {
             what = chosen;
             continue;
         }
+        if argument == "--feedback" {
+            recipe.codec.feedback = true;
+            continue;
+        }
         let value = arguments.next().with_context(|| format!("{argument} needs a value"))?;
         match (argument.as_str(), value.as_str()) {
             ("--method", "ffa") => recipe.federation.method = Method::Ffa,
             ("--method", "rolora") => recipe.federation.method = Method::Rolora,
             ("--method", "fedit") => recipe.federation.method = Method::Fedit,
+            ("--method", "stack") => {
+                recipe.federation.method = Method::Stack;
+                recipe.privacy.mode = PrivacyMode::Trusted;
+            }
             ("--bits", bits) => recipe.codec.bits = bits.parse()?,
             ("--clip", clip) => recipe.codec.clip = clip.parse()?,
+            ("--density", density) => recipe.codec.density = density.parse()?,
             ("--rate", rate) => recipe.training.learning_rate = rate.parse()?,
             ("--rounds", rounds) => recipe.federation.rounds = rounds.parse()?,
             _ => bail!(
-                "{argument} {value}: say --method ffa|rolora|fedit, --bits, --clip, --rate or --rounds"
+                "{argument} {value}: say --method ffa|rolora|fedit|stack, --bits, --clip, --density, --feedback, --rate or --rounds"
             ),
         }
     }
@@ -107,8 +118,11 @@ fn federate(cohort: &mut Cohort) -> anyhow::Result<Vec<f64>> {
         let seconds = begin.elapsed().as_secs_f64() / steps;
         adapter = next;
         accuracy = cohort.accuracy(Some(&adapter))?;
+        let missed = sent
+            .missed
+            .map_or(String::new(), |missed| format!("  missed {:.1} %", missed.relative * 100.0));
         let note = format!(
-            "loss {:.3}  {} bytes  quantisation error {:.4}  {seconds:.3} s/step",
+            "loss {:.3}  {} bytes  quantisation error {:.4}{missed}  {seconds:.3} s/step",
             sent.loss, sent.bytes, sent.error,
         );
         print(&format!("round {round}"), &accuracy, &note);

@@ -1,7 +1,9 @@
 //! A task that a site has checked: signed by the coordinator, true to its recipe, allowed here.
 
 use chancery_proto::secagg::Setting;
-use chancery_proto::{BaseShape, Encoded, Plan, PrivacyMode, Recipe, Tensors, wire};
+use chancery_proto::{
+    BaseShape, Encoded, Moment, Plan, PrivacyMode, Recipe, Tensors, UpdateError, wire,
+};
 use chancery_provenance::Digest;
 
 use crate::error::Error;
@@ -15,6 +17,8 @@ pub(crate) struct Assignment {
     pub(crate) plan: Plan,
     pub(crate) plan_digest: Digest,
     pub(crate) recipe: Recipe,
+    /// This site's place in the roster.
+    pub(crate) number: usize,
     /// What this site is called in the round.
     pub(crate) pseudonym: String,
 }
@@ -45,23 +49,12 @@ impl Assignment {
         if plan.base_shape != *base_shape {
             return Err(refuse(round, "it gives the base model other dimensions"));
         }
-        if plan.adapter != recipe.adapter || plan.mode != recipe.privacy.mode {
-            return Err(refuse(round, "its adapter or privacy mode is not the recipe's"));
+        if let Some(field) = differs(&plan, &recipe) {
+            return Err(refuse(round, &format!("its {field} is not what its recipe gives")));
         }
-        if plan.factors != recipe.federation.method.factors(round) {
-            return Err(refuse(round, "it trains other factors than the recipe's method"));
-        }
-        let ring = &plan.ring;
-        ring.check_parameters()?;
-        if ring.clip != recipe.codec.clip || ring.quantisation_bits != recipe.codec.bits {
-            return Err(refuse(round, "its codec is not the recipe's"));
-        }
-        let federation = &recipe.federation;
-        if plan.aggregation != federation.aggregation || plan.optimiser != federation.optimiser {
-            return Err(refuse(round, "its aggregation is not the recipe's"));
-        }
+        plan.ring.check_parameters()?;
         let probed = plan.sketch.is_none_or(|sketch| {
-            !federation.method.is_exact()
+            !recipe.federation.method.is_exact()
                 && (2..=64).contains(&sketch.probes)
                 && sketch.range > 0.0
                 && sketch.range.is_finite()
@@ -72,17 +65,18 @@ impl Assignment {
                 "it asks for answers to probes that its method needs none of",
             ));
         }
-        if plan.threshold != recipe.threshold() {
-            return Err(refuse(round, "its threshold is not the recipe's"));
-        }
         let own = home.key().public().ed25519_bytes();
-        let member = plan.roster.iter().find(|member| Some(member.identity) == own);
-        let member = member.ok_or_else(|| refuse(round, "this site's key is not in its roster"))?;
+        let number = plan.roster.iter().position(|member| Some(member.identity) == own);
+        let number = number.ok_or_else(|| refuse(round, "this site's key is not in its roster"))?;
         let policy = home.policy()?;
         policy.check(&recipe, round)?;
+        if policy.max_rank().is_some_and(|most| plan.adapter_of(number).rank > most as usize) {
+            return Err(refuse(round, "it gives this site more ranks than its policy allows"));
+        }
         policy.check_roster(&plan, own)?;
-        let (pseudonym, plan_digest) = (member.pseudonym.clone(), Digest::of(&task.plan));
-        let assignment = Self { lease: task.lease, plan_digest, plan, recipe, pseudonym };
+        let pseudonym = plan.pseudonyms().swap_remove(number);
+        let plan_digest = Digest::of(&task.plan);
+        let assignment = Self { lease: task.lease, plan_digest, plan, recipe, number, pseudonym };
         if assignment.is_masked() {
             assignment.setting().check()?;
         }
@@ -104,12 +98,17 @@ impl Assignment {
         Ok(self.plan.adapter.initial(&self.plan.base_shape, self.recipe.training.seed)?)
     }
 
+    /// What this site starts from, given the round's adapter.
+    pub(crate) fn start(&self, adapter: &Tensors) -> Tensors {
+        self.plan.start(self.number, adapter)
+    }
+
     /// What the trainer is asked to do. A site's batches follow from the recipe's seed and its name.
     pub(crate) fn job(&self, site: &str) -> TrainJob {
         let seed = self.seed("batches", site);
         let [a, b, c, d, e, f, g, h, ..] = seed;
         TrainJob {
-            adapter: self.plan.adapter.clone(),
+            adapter: self.plan.adapter_of(self.number),
             factors: self.plan.factors,
             training: self.recipe.training.clone(),
             round: self.plan.round,
@@ -118,25 +117,23 @@ impl Assignment {
         }
     }
 
-    /// The change of the factors that trained, as the bytes that leave the site.
+    /// The change of the factors that trained, as the bytes that leave the site. `residual` is what earlier
+    /// updates of the run kept back.
     pub(crate) fn encode(
         &self,
         before: &Tensors,
         after: &Tensors,
+        residual: &mut Tensors,
         samples: u64,
         site: &str,
     ) -> Result<Encoded, Error> {
-        before.same_layout(after)?;
-        let mut delta = Vec::new();
-        for (name, _) in self.plan.layout() {
-            let (Some(old), Some(new)) = (before.get(&name), after.get(&name)) else {
-                let why = format!("it names a tensor this adapter lacks: {name}");
-                return Err(Error::Plan { round: self.plan.round, why });
-            };
-            delta.extend(new.data().iter().zip(old.data()).map(|(new, old)| new - old));
+        let residual = self.recipe.codec.feedback.then_some(residual);
+        let seed = self.seed("rounding", site);
+        match self.plan.update(before, after, residual, samples, seed) {
+            Ok(encoded) => Ok(encoded),
+            Err(UpdateError::Tensor(error)) => Err(error.into()),
+            Err(UpdateError::Codec(error)) => Err(error.into()),
         }
-        delta.extend(self.plan.answers(after));
-        Ok(self.plan.ring.encode(&delta, samples, self.seed("rounding", site))?)
     }
 
     /// Seeds are public and repeatable: they decide batches and rounding, and protect nothing.
@@ -145,4 +142,27 @@ impl Assignment {
         let text = format!("chancery-seed-v1\n{purpose}\n{seed}\n{site}\n{round}");
         *Digest::of(text.as_bytes()).as_bytes()
     }
+}
+
+/// The first field in which a plan is not the one that its recipe gives at its moment.
+fn differs(plan: &Plan, recipe: &Recipe) -> Option<String> {
+    let ranks = (0..plan.roster.len()).map(|site| plan.ranks.get(site).copied());
+    let moment = Moment {
+        run: plan.run.clone(),
+        round: plan.round,
+        base_shape: plan.base_shape,
+        adapter_digest: plan.adapter_digest.clone(),
+        roster: plan.roster.iter().cloned().zip(ranks).collect(),
+        samples: u64::from(plan.ring.weight_cap),
+        sketch: plan.sketch,
+    };
+    let fields = |plan: &Plan| match serde_json::to_value(plan) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let wanted = fields(&Plan::new(recipe, moment));
+    fields(plan)
+        .into_iter()
+        .find(|(name, value)| wanted.get(name) != Some(value))
+        .map(|(name, _)| name)
 }

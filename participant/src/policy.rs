@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chancery_proto::secagg::default_threshold;
-use chancery_proto::{Plan, PrivacyMode, Recipe};
+use chancery_proto::{Method, Plan, PrivacyMode, Recipe};
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -27,6 +27,9 @@ majority_threshold = false
 
 # The most optimiser steps that one round may ask for.
 max_steps = 10000
+
+# The most LoRA ranks this site trains. Runs whose method is "stack" give it fewer; others are refused.
+# max_rank = 8
 "#;
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +41,7 @@ struct PolicyFile {
     peers: Option<Vec<String>>,
     #[serde(default = "max_steps")]
     max_steps: u32,
+    max_rank: Option<u32>,
 }
 
 fn max_steps() -> u32 {
@@ -78,6 +82,17 @@ impl Policy {
             );
             return Err(Error::Plan { round, why });
         }
+        let stacked = recipe.federation.method == Method::Stack;
+        if let Some(most) = self.file.max_rank.filter(|_| !stacked)
+            && recipe.adapter.rank > most as usize
+        {
+            let why = format!(
+                "it trains {} ranks; {} allows {most}",
+                recipe.adapter.rank,
+                self.path.display()
+            );
+            return Err(Error::Plan { round, why });
+        }
         if recipe.training.steps > self.file.max_steps {
             let why = format!(
                 "it asks for {} steps; {} allows {}",
@@ -92,6 +107,11 @@ impl Policy {
 }
 
 impl Policy {
+    /// The most ranks this site trains.
+    pub(crate) fn max_rank(&self) -> Option<u32> {
+        self.file.max_rank
+    }
+
     /// Refuses a cohort with somebody whom this site does not expect.
     pub(crate) fn check_roster(&self, plan: &Plan, own: Option<[u8; 32]>) -> Result<(), Error> {
         let Some(peers) = &self.file.peers else { return Ok(()) };

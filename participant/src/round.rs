@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! rounds/RUN.roster           the cohort this run began with
+//! rounds/RUN.residual         what this site's updates have kept back so far, 0600 (error feedback)
+//! rounds/RUN-ROUND/residual   what it will be after the round, 0600
 //! rounds/RUN-ROUND/update     the encoded update before it is masked, 0600
 //! rounds/RUN-ROUND/facts      losses and errors that go with it
 //! rounds/RUN-ROUND/secret     the round's secret, 0600 (masked rounds)
@@ -12,8 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use chancery_proto::Encoded;
 use chancery_proto::secagg::{Journal, Member, RoundSecret, Setting};
+use chancery_proto::{Encoded, Tensors};
 use chancery_provenance::Digest;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -100,7 +102,7 @@ impl RoundStore {
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| name.starts_with(&prefix));
             if of_run && path != self.folder {
-                destroy(&path)?;
+                self.destroy(&path)?;
             }
         }
         Ok(())
@@ -115,8 +117,25 @@ impl RoundStore {
         Ok(serde_json::from_slice(&facts).ok().map(|facts| (bytes.into(), facts)))
     }
 
-    /// Keeps a finished update. Its facts come last: without them it is not finished.
-    pub(crate) fn keep_trained(&self, bytes: &[u8], facts: &Facts) -> Result<(), Error> {
+    /// What this site's updates of earlier rounds have kept back; no tensors at first.
+    pub(crate) fn residual(&self) -> Result<Tensors, Error> {
+        match fs::read(self.rounds.join(format!("{}.residual", self.run))) {
+            Ok(bytes) => Ok(Tensors::from_safetensors(&bytes)?),
+            Err(_) => Ok(Tensors::new()),
+        }
+    }
+
+    /// Keeps a finished update and what it kept back. Its facts come last: without them it is not
+    /// finished.
+    pub(crate) fn keep_trained(
+        &self,
+        bytes: &[u8],
+        residual: &Tensors,
+        facts: &Facts,
+    ) -> Result<(), Error> {
+        if !residual.is_empty() {
+            write(&self.path("residual"), &residual.to_safetensors()?, 0o600)?;
+        }
         write(&self.path("update"), bytes, 0o600)?;
         write(&self.path("facts"), &serde_json::to_vec(facts).map_err(key_error)?, 0o600)
     }
@@ -157,27 +176,39 @@ impl RoundStore {
 
     /// The round is over for this site.
     pub(crate) fn close(&self) -> Result<(), Error> {
-        destroy(&self.folder)
+        self.destroy(&self.folder)
+    }
+
+    /// Closes a round's journal, if it has one, passes on what a finished update kept back, and removes
+    /// everything else. The journal is closed first: a secret may be gone only when nothing can be asked
+    /// of it any more.
+    fn destroy(&self, folder: &Path) -> Result<(), Error> {
+        let path = folder.join("journal");
+        if let Ok(text) = fs::read(&path)
+            && let Ok(mut journal) = serde_json::from_slice::<Journal>(&text)
+        {
+            journal.close();
+            write(&path, &serde_json::to_vec(&journal).map_err(key_error)?, 0o600)?;
+        }
+        let residual = folder.join("residual");
+        if folder.join("facts").exists() && residual.exists() {
+            let next = self.rounds.join(format!("{}.residual", self.run));
+            fs::rename(&residual, &next).map_err(at(&next))?;
+        }
+        ["secret", "update", "facts", "residual"]
+            .iter()
+            .try_for_each(|name| remove(&folder.join(name)))
     }
 }
 
-/// Closes a round's journal, if it has one, and removes everything else. The journal is closed first:
-/// a secret may be gone only when nothing can be asked of it any more.
-fn destroy(folder: &Path) -> Result<(), Error> {
-    let path = folder.join("journal");
-    if let Ok(text) = fs::read(&path)
-        && let Ok(mut journal) = serde_json::from_slice::<Journal>(&text)
-    {
-        journal.close();
-        write(&path, &serde_json::to_vec(&journal).map_err(key_error)?, 0o600)?;
+/// Removes what is of no use after a run: what its updates kept back.
+pub(crate) fn forget(home: &Path, run: &str) -> Result<(), Error> {
+    remove(&home.join("rounds").join(format!("{}.residual", run_name(run))))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
     }
-    for name in ["secret", "update", "facts"] {
-        match fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(at(folder.join(name))(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

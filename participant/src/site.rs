@@ -23,7 +23,7 @@ use crate::masked::MaskedRound;
 use crate::model::BaseModel;
 use crate::progress::{Note, Observer};
 use crate::receipts;
-use crate::round::{Facts, RoundStore};
+use crate::round::{Facts, RoundStore, forget};
 use crate::statement;
 use crate::trainer::{BurnTrainer, Evaluation, Flow, Progress, TrainError, Trained, Trainer};
 
@@ -101,6 +101,7 @@ impl Site {
                 base_digest: self.base_digest.to_string(),
                 samples: self.train.len() as u64,
                 task: self.task.clone(),
+                max_rank: self.home.policy()?.max_rank().unwrap_or(0),
                 adapter_digest: self
                     .adapter
                     .as_ref()
@@ -111,6 +112,7 @@ impl Site {
             let task = persist(|| client.next_task(request.clone())).await?;
             match task.work {
                 Some(Work::Finished(done)) => {
+                    forget(self.home.dir(), &done.run)?;
                     let receipts = receipts::fetch(&self.home, &self.client, &done.run).await?;
                     observer.note(Note::Receipts { rounds: receipts.rounds, own: receipts.own });
                     observer.note(Note::Finished { outcome: &done.outcome, detail: &done.detail });
@@ -197,7 +199,8 @@ impl Site {
             rounds: plan.rounds,
             factors: plan.factors,
         });
-        let start = self.adapter(assignment, &plan.adapter_digest).await?;
+        let adapter = self.adapter(assignment, &plan.adapter_digest).await?;
+        let start = Arc::new(assignment.start(&adapter));
         let job = assignment.job(&self.home.site().site);
         let (data, tensors) = (Arc::clone(&self.train), Arc::clone(&start));
         let trained: Trained = self
@@ -205,14 +208,16 @@ impl Site {
                 trainer.train(&job, &tensors, &data, progress)
             })
             .await?;
+        let mut residual = store.residual()?;
         let encoded = assignment.encode(
             &start,
             &trained.adapter,
+            &mut residual,
             self.train.len() as u64,
             &self.home.site().site,
         )?;
         let facts = Facts::new(&trained, &encoded);
-        store.keep_trained(&encoded.bytes, &facts)?;
+        store.keep_trained(&encoded.bytes, &residual, &facts)?;
         Ok((encoded.bytes.into(), facts))
     }
 

@@ -4,7 +4,7 @@ mod adamw;
 mod burn;
 mod loss;
 mod pretrain;
-mod schedule;
+mod shuffle;
 
 use std::path::PathBuf;
 

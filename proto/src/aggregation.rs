@@ -16,11 +16,14 @@
 //! is what a site says of itself, and a rule that is to survive liars must not let a number buy
 //! votes.
 //!
+//! Beside the rules, which go number by number, `factored` goes by products of LoRA factors.
+//!
 //! To add a rule: 1. a variant of `Rule` with what it needs of the number of updates; 2. a function
 //! from a `Gram` to shares, or from sorted coordinates to values; 3. a plain reference in `tests`.
 
 mod bound;
 mod error;
+mod factored;
 mod geometric;
 mod gram;
 mod mean;
@@ -34,6 +37,7 @@ mod source;
 mod step;
 
 pub use error::RuleError;
+pub use factored::{Discarded, Seen, Stacked};
 pub use gram::Gram;
 pub use optimiser::{ServerOptimiser, State};
 pub use packed::PackedUpdates;

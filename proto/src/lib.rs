@@ -12,12 +12,15 @@ mod plan;
 mod recipe;
 mod replay;
 pub mod request;
+mod schedule;
 pub mod secagg;
 #[cfg(feature = "rpc")]
 mod signed;
 mod sketch;
+mod sparsity;
 mod tensor;
 mod token;
+mod update;
 #[cfg(feature = "rpc")]
 pub mod wire;
 
@@ -27,7 +30,7 @@ pub use adapter::{
 pub use codec::{Accumulator, CodecError, Encoded, Loss, Mean, Ring};
 #[cfg(feature = "rpc")]
 pub use convert::{Malformed, release, released_shares};
-pub use plan::{PLAN_CONTEXT, Plan};
+pub use plan::{Moment, PLAN_CONTEXT, Plan};
 pub use recipe::{
     Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,
 };
@@ -35,5 +38,7 @@ pub use replay::{ReplayError, Summand, replay};
 #[cfg(feature = "rpc")]
 pub use signed::{Caller, Signed};
 pub use sketch::{Deviation, Sketch};
+pub use sparsity::Places;
 pub use tensor::{Tensor, TensorError, Tensors, to_f32};
 pub use token::{JoinToken, TOKEN_SECRET, TokenError};
+pub use update::UpdateError;

@@ -122,6 +122,9 @@ pub enum Method {
     Rolora,
     /// Both, averaged separately. Inexact: the mean of products is not the product of means (FedIT).
     Fedit,
+    /// Both; the sites' products are summed exactly and cut back to the adapter's rank. A site may train
+    /// fewer ranks. Needs `trusted` mode.
+    Stack,
 }
 
 impl Method {
@@ -131,7 +134,7 @@ impl Method {
             Self::Ffa => Factors::B,
             Self::Rolora if round % 2 == 1 => Factors::B,
             Self::Rolora => Factors::A,
-            Self::Fedit => Factors::Both,
+            Self::Fedit | Self::Stack => Factors::Both,
         }
     }
 
@@ -141,10 +144,12 @@ impl Method {
             Self::Ffa => "ffa",
             Self::Rolora => "rolora",
             Self::Fedit => "fedit",
+            Self::Stack => "stack",
         }
     }
 
-    /// Whether averaging the factors equals averaging what the adapters do.
+    /// Whether what comes out is the average of what the adapters do; for stacked factors, up to what the cut
+    /// back to the adapter's rank discards.
     pub fn is_exact(self) -> bool {
         !matches!(self, Self::Fedit)
     }
@@ -156,15 +161,22 @@ impl Method {
 pub struct Codec {
     /// Bits per number before the sum (4 to 24); the ring adds what the sum of all sites needs.
     pub bits: u32,
-    /// Each element of an update is clipped to `[-clip, clip]`.
+    /// Each element of an update is clipped to `[-clip, clip]` when the learning rate is at its peak; the clip
+    /// shrinks with it from round to round, as updates do.
     pub clip: f32,
     /// Sample counts above this weigh no more than this one.
     pub max_samples: u32,
+    /// The share of the numbers that train which travels each round; the others wait.
+    #[serde(default = "all")]
+    pub density: f32,
+    /// Error feedback: what clipping, rounding and waiting kept back goes into the site's next update.
+    #[serde(default)]
+    pub feedback: bool,
 }
 
 impl Default for Codec {
     fn default() -> Self {
-        Self { bits: 10, clip: 0.25, max_samples: 100_000 }
+        Self { bits: 10, clip: 0.25, max_samples: 100_000, density: 1.0, feedback: false }
     }
 }
 
@@ -209,6 +221,9 @@ fn fedavg() -> ServerOptimiser {
 fn one() -> u32 {
     1
 }
+fn all() -> f32 {
+    1.0
+}
 fn unit() -> f64 {
     1.0
 }
@@ -238,6 +253,12 @@ impl Recipe {
     /// The wire form; also what the recipe's digest is computed over.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What plans and receipts name the recipe by: SHA-256 of its wire form.
+    pub fn digest(&self) -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.to_json().as_bytes());
+        format!("sha256:{}", hex::encode(digest))
     }
 
     /// Refuses settings that cannot work.
@@ -287,14 +308,39 @@ impl Recipe {
         must(federation.lease_seconds >= 1, "federation.lease_seconds", "at least 1")?;
         must((4..=20).contains(&self.codec.bits), "codec.bits", "4 to 20")?;
         must(self.codec.clip > 0.0 && self.codec.clip.is_finite(), "codec.clip", "above 0")?;
+        let density = self.codec.density;
+        must(density > 0.0 && density <= 1.0, "codec.density", "above 0 and at most 1")?;
         must(self.codec.max_samples >= 1, "codec.max_samples", "at least 1")?;
         let masked = self.privacy.mode == PrivacyMode::Masked;
         if masked && federation.aggregation != Rule::Mean {
             return Err(RecipeError::RuleNeedsTrust { rule: federation.aggregation.name() });
         }
+        if federation.method == Method::Stack {
+            self.check_stack()?;
+        }
         federation.aggregation.check(federation.quorum as usize)?;
         federation.optimiser.check()?;
         self.check_privacy()
+    }
+
+    /// The cut finds new factors each round, so nothing that remembers the old ones goes with it.
+    fn check_stack(&self) -> Result<(), RecipeError> {
+        let (federation, codec) = (&self.federation, &self.codec);
+        if self.privacy.mode == PrivacyMode::Masked {
+            return Err(RecipeError::RuleNeedsTrust { rule: Method::Stack.name() });
+        }
+        must(
+            federation.aggregation == Rule::Mean,
+            "federation.aggregation",
+            "\"mean\" with stack",
+        )?;
+        must(
+            federation.optimiser == fedavg(),
+            "federation.optimiser",
+            "fedavg at rate 1 with stack",
+        )?;
+        must(codec.density == 1.0, "codec.density", "1 with method = \"stack\"")?;
+        must(!codec.feedback, "codec.feedback", "false with method = \"stack\"")
     }
 
     fn check_privacy(&self) -> Result<(), RecipeError> {
@@ -350,7 +396,7 @@ pub enum RecipeError {
     },
     /// A rule that looks at single updates, where nobody may.
     #[error(
-        "federation.aggregation = \"{rule}\" looks at each site's update, and in privacy.mode = \"masked\" nobody can\n  fix:  leave aggregation out, or write mode = \"trusted\" if every site agrees that the coordinator may see its update"
+        "\"{rule}\" looks at each site's update, and in privacy.mode = \"masked\" nobody can\n  fix:  leave it out, or write mode = \"trusted\" if every site agrees that the coordinator may see its update"
     )]
     RuleNeedsTrust {
         /// The rule.

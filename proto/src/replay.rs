@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 
 use thiserror::Error;
 
-use crate::aggregation::{PackedUpdates, Rule, RuleError, ServerState};
+use crate::aggregation::{PackedUpdates, Rule, RuleError, Seen, ServerState};
 use crate::codec::{Accumulator, CodecError};
 use crate::plan::Plan;
-use crate::recipe::PrivacyMode;
+use crate::recipe::{Method, PrivacyMode};
 use crate::secagg::{ChunkRoot, Chunks, SecaggError, Transcript};
 
 /// An update that the receipt says is in the sum.
@@ -48,16 +48,12 @@ pub fn replay<R: Read>(
         }
         _ => return Err(ReplayError::Transcript),
     };
+    if plan.method == Method::Stack {
+        return restack(plan, server, summands, open);
+    }
     let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
     for (index, summand) in summands.iter().enumerate() {
-        let pseudonym = || summand.pseudonym.clone();
-        let reader = open(index)
-            .map_err(|source| ReplayError::Missing { pseudonym: pseudonym(), source })?;
-        let mut reader = Hashing { reader, chunks: Chunks::default() };
-        sum.add(&mut reader)?;
-        if reader.chunks.finish() != summand.root {
-            return Err(ReplayError::Changed { pseudonym: pseudonym() });
-        }
+        summand.read(index, &open, |reader| Ok(sum.add(reader)?))?;
     }
     sum.unmask(&masks, threads);
     let mut delta = sum.finish()?.values;
@@ -67,6 +63,45 @@ pub fn replay<R: Read>(
         delta = plan.aggregation.aggregate(&updates)?.values;
     }
     Ok(server.step(plan, &delta)?)
+}
+
+/// The same for a round whose factors were stacked.
+fn restack<R: Read>(
+    plan: &Plan,
+    server: &mut ServerState,
+    summands: &[Summand],
+    open: impl Fn(usize) -> io::Result<R>,
+) -> Result<(), ReplayError> {
+    let mut sites = Vec::with_capacity(summands.len());
+    for (index, summand) in summands.iter().enumerate() {
+        let place = plan.roster.iter().position(|member| member.pseudonym == summand.pseudonym);
+        let site = place.ok_or(ReplayError::Survivors)?;
+        let elements = plan.elements_of(site);
+        summand.read(index, &open, |reader| Ok(plan.ring.check(reader, elements)?))?;
+        sites.push(site);
+    }
+    Seen { plan, sites: &sites, open }.stack(server)?;
+    Ok(())
+}
+
+impl Summand {
+    /// Lets `step` read the update to its end, and checks that it is the one that was signed.
+    fn read<R: Read>(
+        &self,
+        index: usize,
+        open: &impl Fn(usize) -> io::Result<R>,
+        step: impl FnOnce(&mut Hashing<R>) -> Result<(), ReplayError>,
+    ) -> Result<(), ReplayError> {
+        let pseudonym = || self.pseudonym.clone();
+        let reader = open(index)
+            .map_err(|source| ReplayError::Missing { pseudonym: pseudonym(), source })?;
+        let mut reader = Hashing { reader, chunks: Chunks::default() };
+        step(&mut reader)?;
+        match reader.chunks.finish() == self.root {
+            true => Ok(()),
+            false => Err(ReplayError::Changed { pseudonym: pseudonym() }),
+        }
+    }
 }
 
 /// Hashes what is read through it.

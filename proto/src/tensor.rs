@@ -60,6 +60,9 @@ fn elements(shape: &[usize]) -> Result<usize, TensorError> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensors(BTreeMap<String, Tensor>);
 
+/// Names and shapes, in an order.
+type Layout = [(String, [usize; 2])];
+
 impl Tensors {
     /// No tensors yet.
     pub fn new() -> Self {
@@ -99,6 +102,24 @@ impl Tensors {
     /// How many numbers there are in all of them.
     pub fn elements(&self) -> usize {
         self.0.values().map(|tensor| tensor.data.len()).sum()
+    }
+
+    /// The values of the tensors in the layout, one after the other; those that are there.
+    pub(crate) fn gather(&self, prefix: &str, layout: &Layout) -> Vec<f32> {
+        let named = layout.iter().filter_map(|(name, _)| self.get(&format!("{prefix}{name}")));
+        named.flat_map(|tensor| tensor.data().iter().copied()).collect()
+    }
+
+    /// The inverse of [`Tensors::gather`]; tensors are made where there are none. No values change nothing.
+    pub(crate) fn scatter(&mut self, prefix: &str, layout: &Layout, values: &[f32]) {
+        let mut rest = values;
+        for (name, shape) in layout {
+            let Some((own, left)) = rest.split_at_checked(shape[0] * shape[1]) else { return };
+            rest = left;
+            if let Ok(tensor) = Tensor::new(shape.to_vec(), own.to_vec()) {
+                self.insert(format!("{prefix}{name}"), tensor);
+            }
+        }
     }
 
     /// The same names and shapes as `other`, or which tensor differs.

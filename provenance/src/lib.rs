@@ -28,9 +28,9 @@ pub use passport::{
     Field, PASSPORT_TYPE, Passport, PassportError, PassportFacts, Section, Support, TaskResult,
 };
 pub use predicate::{
-    AUDIT_TYPE, AggregationError, Audit, AuditedRound, BUILD_TYPE, Environment, Evaluated,
-    Participation, RECEIPT_TYPE, Receipt, Refusal, SLSA_TYPE, Score, SlsaFacts, TRAINING_TYPE,
-    Traffic, TrainingStatement, slsa,
+    AUDIT_TYPE, AggregationError, Audit, AuditedRound, BUILD_TYPE, Discarded, Environment,
+    Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, SLSA_TYPE, Score, SlsaFacts,
+    TRAINING_TYPE, Traffic, TrainingStatement, slsa,
 };
 pub use release::{ADAPTER, ADAPTER_CONFIG, Release, ReleaseError, ReleaseInput};
 pub use run::{RunError, RunEvidence};

@@ -223,6 +223,12 @@ fn training(facts: &PassportFacts<'_>, receipts: &[&Receipt]) -> Section {
         .filter_map(|r| r.aggregation_error)
         .fold(None, |worst: Option<f64>, e| Some(worst.map_or(e.relative, |w| w.max(e.relative))));
     let exactness = match worst {
+        Some(worst) if method == "stack" => {
+            let percent = worst * 100.0;
+            format!(
+                "the sum is exact; its cut to the adapter's rank misses up to {percent:.1} % a round"
+            )
+        }
         _ if exact => "the sum is exact".to_owned(),
         Some(worst) => format!("the average is inexact, by up to {:.1} % a round", worst * 100.0),
         None => "the average is inexact".to_owned(),

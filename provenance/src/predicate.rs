@@ -7,7 +7,8 @@ mod training;
 
 pub use audit::{AUDIT_TYPE, Audit, AuditedRound};
 pub use receipt::{
-    AggregationError, Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score, Traffic,
+    AggregationError, Discarded, Evaluated, Participation, RECEIPT_TYPE, Receipt, Refusal, Score,
+    Traffic,
 };
 pub use slsa::{BUILD_TYPE, SLSA_TYPE, SlsaFacts, slsa};
 pub use training::{Environment, TRAINING_TYPE, TrainingStatement};

@@ -163,13 +163,13 @@ impl Train {
     }
 }
 
-/// All rounds of a recipe as one local training. Alternating methods train both factors here.
+/// All rounds of a recipe as one local training. Methods that do not freeze A train both factors here.
 pub(crate) fn local_job(recipe: &Recipe) -> TrainJob {
     let mut training = recipe.training.clone();
     training.steps = training.steps.saturating_mul(recipe.federation.rounds);
     let factors = match recipe.federation.method {
         chancery_proto::Method::Ffa => Factors::B,
-        chancery_proto::Method::Rolora | chancery_proto::Method::Fedit => Factors::Both,
+        _ => Factors::Both,
     };
     TrainJob {
         adapter: recipe.adapter.clone(),

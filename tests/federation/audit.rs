@@ -13,6 +13,15 @@ fn replay(folder: &Path, more: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
+/// Exports a run's evidence.
+fn export(world: &World, run: &str) -> std::path::PathBuf {
+    let (folder, coordinator) = (world.path("audit"), world.path("coordinator"));
+    let export = ["audit", "export", run, "--dir", coordinator.to_str().unwrap(), "--out"];
+    let output = chancery().args(export).arg(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder
+}
+
 fn first(folder: &Path) -> std::path::PathBuf {
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
@@ -27,11 +36,7 @@ fn every_sum_of_a_masked_run_comes_out_again_bit_for_bit() {
         world.start(site);
     }
     let adapter = world.adapter(&run);
-    let folder = world.path("audit");
-    let coordinator = world.path("coordinator");
-    let export = ["audit", "export", &run, "--dir", coordinator.to_str().unwrap(), "--out"];
-    let output = chancery().args(export).arg(&folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (folder, coordinator) = (export(&world, &run), world.path("coordinator"));
 
     let (key, signed) = (world.path("auditor.key"), world.path("audit.json"));
     let more = ["--key", key.to_str().unwrap(), "--out", signed.to_str().unwrap()];
@@ -66,4 +71,31 @@ fn every_sum_of_a_masked_run_comes_out_again_bit_for_bit() {
     assert!(flipped("transcripts").contains("CH6105"));
     flipped("receipts");
     assert!(replay(&folder, &[]).0);
+}
+
+#[test]
+fn a_stacked_run_of_several_ranks_comes_out_again_bit_for_bit() {
+    let mut world = World::new();
+    let run = world.stacked_run(2, 2);
+    SITES.iter().for_each(|site| world.start(site));
+    let adapter = world.adapter(&run);
+    assert!(world.show(&run).contains("missed"), "{}", world.show(&run));
+    let (ok, text) = replay(&export(&world, &run), &[]);
+    assert!(ok && text.contains("bit for bit") && text.contains(&adapter), "{text}");
+}
+
+#[test]
+fn a_sparse_run_with_feedback_sends_a_quarter_and_keeps_the_rest_at_home() {
+    let mut world = World::new();
+    let run = world.run_with(2, 2, |recipe| {
+        (recipe.codec.density, recipe.codec.feedback) = (0.25, true);
+    });
+    SITES.iter().for_each(|site| world.start(site));
+    let adapter = world.adapter(&run);
+    let folder = export(&world, &run);
+    let (ok, text) = replay(&folder, &[]);
+    assert!(ok && text.contains(&adapter), "{text}");
+    // A quarter of 40960 numbers of 16 bits, and the weight.
+    let size = fs::metadata(first(&folder.join("updates"))).unwrap().len();
+    assert_eq!(size, 2 * (40_960 / 4 + 1));
 }

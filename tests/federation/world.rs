@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use chancery_proto::PrivacyMode;
+use chancery_proto::{Method, PrivacyMode, Recipe};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -154,20 +154,49 @@ impl World {
 
     /// Submits and starts a masked run, in which all three sites are needed.
     pub(crate) fn run(&self, rounds: u32, steps: u32) -> String {
-        self.run_in(PrivacyMode::Masked, 3, rounds, steps)
+        self.run_with(rounds, steps, |_| {})
+    }
+
+    /// The same with a recipe that is changed before it is submitted.
+    pub(crate) fn run_with(
+        &self,
+        rounds: u32,
+        steps: u32,
+        change: impl FnOnce(&mut Recipe),
+    ) -> String {
+        self.run_in(PrivacyMode::Masked, 3, rounds, steps, change)
     }
 
     /// Submits and starts a trusted run, in which two sites suffice and which all allow.
     pub(crate) fn trusted_run(&self, rounds: u32, steps: u32) -> String {
-        for site in SITES {
-            fs::write(self.path(site).join("policy.toml"), "privacy = [\"trusted\"]\n").unwrap();
-        }
-        self.run_in(PrivacyMode::Trusted, 2, rounds, steps)
+        SITES.iter().for_each(|site| self.allow(site, "privacy = [\"trusted\"]\n"));
+        self.run_in(PrivacyMode::Trusted, 2, rounds, steps, |_| {})
     }
 
-    fn run_in(&self, mode: PrivacyMode, quorum: u32, rounds: u32, steps: u32) -> String {
+    /// Submits and starts a trusted run of stacked factors; one site trains fewer ranks.
+    pub(crate) fn stacked_run(&self, rounds: u32, steps: u32) -> String {
+        SITES.iter().for_each(|site| self.allow(site, "privacy = [\"trusted\"]\n"));
+        self.allow(SITES[0], "privacy = [\"trusted\"]\nmax_rank = 3\n");
+        self.run_in(PrivacyMode::Trusted, 3, rounds, steps, |recipe| {
+            recipe.federation.method = Method::Stack;
+        })
+    }
+
+    /// Writes a site's policy.
+    fn allow(&self, site: &str, policy: &str) {
+        fs::write(self.path(site).join("policy.toml"), policy).unwrap();
+    }
+
+    fn run_in(
+        &self,
+        mode: PrivacyMode,
+        quorum: u32,
+        rounds: u32,
+        steps: u32,
+        change: impl FnOnce(&mut Recipe),
+    ) -> String {
         let text = fs::read_to_string(examples().join("verticals.toml")).unwrap();
-        let mut recipe = chancery_proto::Recipe::from_toml(&text).unwrap();
+        let mut recipe = Recipe::from_toml(&text).unwrap();
         recipe.privacy.mode = mode;
         recipe.federation.quorum = quorum;
         recipe.federation.rounds = rounds;
@@ -176,6 +205,7 @@ impl World {
         // Ring elements of 16 bits, which the search for leaks can tell apart.
         recipe.codec.bits = 14;
         recipe.training.batch = 8;
+        change(&mut recipe);
         let path = self.path("recipe.toml");
         fs::write(&path, toml::to_string(&recipe).unwrap()).unwrap();
         let (path, base) = (path.to_str().unwrap(), self.base.to_str().unwrap());

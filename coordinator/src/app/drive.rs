@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use chancery_proto::aggregation::ServerState;
+use chancery_proto::aggregation::{Rule, ServerState};
 use chancery_proto::secagg::{Revealed, Transcript};
-use chancery_proto::{Accumulator, Plan, wire};
+use chancery_proto::{Accumulator, Method, Plan, wire};
 use chancery_provenance::{Bundle, Digest};
 use prost::Message as _;
 
 use super::App;
-use super::intake::survivors;
-use crate::aggregate::{delta, sum};
+use super::intake::{site_number, survivors};
+use crate::aggregate::{delta, seen, sum};
 use crate::clock;
 use crate::error::{Error, Reject};
 use crate::publish::publish;
 use crate::receipt::receipt;
-use crate::round::{BySite, Event, Masked, Missed, Phase, Round, Sum, Update};
+use crate::round::{BySite, Discarded, Event, Masked, Missed, Phase, Round, Sum, Update};
 use crate::run::{Run, RunState};
 
 /// How long to wait after an effect failed before it is tried again.
@@ -107,18 +107,35 @@ impl App {
             server.moments = self.tensors(&digest(moments)?).await?;
         }
         let digests = updates.values().map(|u| digest(&u.digest)).collect::<Result<Vec<_>, _>>()?;
+        let sites =
+            updates.keys().map(|site| site_number(plan, site)).collect::<Result<Vec<_>, _>>()?;
+        if plan.method == Method::Stack {
+            let stacked = tokio::task::block_in_place(|| {
+                Ok::<_, Error>(
+                    seen(&self.blobs, plan, &sites, &digests)
+                        .stack(&mut server)
+                        .map_err(Reject::from)?,
+                )
+            });
+            let Some(stacked) = self.unless_rejected(run, plan, stacked).await? else {
+                return Ok(());
+            };
+            let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
+            let discarded = stacked.discarded.into_iter();
+            let discarded =
+                discarded.map(|cut| Discarded { tensor: cut.tensor, share: cut.share }).collect();
+            let deviation = stacked.deviation.map(Missed::exactly);
+            let sum = Sum { adapter, deviation, discarded, ..Sum::default() };
+            return self.tell(&run.id, Event::Aggregated { sum }).await;
+        }
         let mut sum = tokio::task::block_in_place(|| sum(&self.blobs, plan, &digests))?;
         let mut transcript = None;
         if let Some(masked) = masked {
-            match self.unmask(plan, updates, masked, &mut sum).await {
-                Ok(record) => transcript = Some(self.blobs.put(record).await?.to_string()),
-                // Shares that do not fit will not fit the next time either.
-                Err(Error::Reject(reject)) => {
-                    let why = format!("round {}: {}: {reject}", plan.round, reject.code());
-                    return self.tell(&run.id, Event::Stop { why }).await;
-                }
-                Err(error) => return Err(error),
-            }
+            let record = self.unmask(plan, updates, masked, &mut sum).await;
+            let Some(record) = self.unless_rejected(run, plan, record).await? else {
+                return Ok(());
+            };
+            transcript = Some(self.blobs.put(record).await?.to_string());
         }
         let packed = match plan.follows_from_sum() {
             true => Some(self.blobs.put(sum.to_packed()).await?.to_string()),
@@ -126,17 +143,19 @@ impl App {
         };
         let step = tokio::task::block_in_place(|| {
             let delta = delta(&self.blobs, plan, &digests, sum)?;
-            let missed = plan.sketch.and_then(|_| missed(plan, &server, &delta));
+            let missed = match plan.sketch {
+                Some(_) => estimated(plan, &server, &delta),
+                None if plan.method.is_exact() || plan.aggregation != Rule::Mean => None,
+                None => seen(&self.blobs, plan, &sites, &digests)
+                    .deviation(&server)
+                    .map_err(Reject::from)?
+                    .map(Missed::exactly),
+            };
             server.step(plan, &delta).map_err(Reject::from)?;
             Ok::<_, Error>(missed)
         });
-        let deviation = match step {
-            Ok(missed) => missed,
-            Err(Error::Reject(reject)) => {
-                let why = format!("round {}: {}: {reject}", plan.round, reject.code());
-                return self.tell(&run.id, Event::Stop { why }).await;
-            }
-            Err(error) => return Err(error),
+        let Some(deviation) = self.unless_rejected(run, plan, step).await? else {
+            return Ok(());
         };
         let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
         let moments = match server.moments.is_empty() {
@@ -149,9 +168,29 @@ impl App {
             .flat_map(|masked| masked.releases.values())
             .map(|release| release.blob.clone())
             .collect();
-        let sum = Sum { adapter, moments, packed, deviation, transcript, spent: spent.clone() };
+        let spent_now = spent.clone();
+        let discarded = Vec::new();
+        let sum = Sum { adapter, moments, packed, deviation, discarded, transcript, spent };
         self.tell(&run.id, Event::Aggregated { sum }).await?;
-        self.forget(&spent).await
+        self.forget(&spent_now).await
+    }
+
+    /// What came out, or nothing when the round has ended over it: what does not fit now will not fit the
+    /// next time either.
+    async fn unless_rejected<T>(
+        &self,
+        run: &Run,
+        plan: &Plan,
+        outcome: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Reject(reject)) => {
+                let why = format!("round {}: {}: {reject}", plan.round, reject.code());
+                self.tell(&run.id, Event::Stop { why }).await.map(|()| None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn forget(&self, blobs: &[String]) -> Result<(), Error> {
@@ -202,8 +241,8 @@ impl App {
     }
 }
 
-/// What averaging the factors missed.
-fn missed(plan: &Plan, server: &ServerState, delta: &[f32]) -> Option<Missed> {
+/// What averaging the factors missed, as far as probes tell.
+fn estimated(plan: &Plan, server: &ServerState, delta: &[f32]) -> Option<Missed> {
     let (found, largest) = plan.deviation(delta, &server.mean(plan, delta))?;
     let finite = |x: f64| if x.is_finite() { x } else { f64::MAX };
     Some(Missed { relative: found.relative, low: found.low, high: finite(found.high), largest })

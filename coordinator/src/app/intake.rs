@@ -115,7 +115,7 @@ impl App {
         let wrong = |code, why: String| Reject::Update { code, why };
         let digest: Digest =
             update.digest.parse().map_err(|_| wrong("CH3121", "it names no digest".to_owned()))?;
-        let elements = plan.elements();
+        let elements = plan.elements_of(number(plan, member)?);
         let wanted = plan.ring.packed_len(elements);
         match self.blobs.size(&digest).await? {
             Some(size) if size == wanted as u64 => {}
@@ -135,7 +135,7 @@ impl App {
             (checked, ChunkRoot::of_reader(again))
         });
         if let Err(error) = checked {
-            return Err(wrong(error.code(), named(&error, plan)).into());
+            return Err(wrong(error.code(), named(&error, plan, number(plan, member)?)).into());
         }
         let root = root.map_err(|e| Error::State(e.to_string()))?;
         if hex::encode(root.0) != update.chunk_root {
@@ -202,7 +202,7 @@ pub(crate) fn number(plan: &Plan, member: &Member) -> Result<usize, Reject> {
     site_number(plan, &member.pseudonym)
 }
 
-fn site_number(plan: &Plan, pseudonym: &str) -> Result<usize, Reject> {
+pub(crate) fn site_number(plan: &Plan, pseudonym: &str) -> Result<usize, Reject> {
     plan.roster.iter().position(|m| m.pseudonym == pseudonym).ok_or(Reject::Foreign)
 }
 
@@ -287,17 +287,24 @@ fn counts(run: &Run, call: &Call<'_>, handed: &Handed) -> bool {
     step.is_ok_and(|step| step.answer == Answer::Recorded)
 }
 
-/// Names the tensor that an element belongs to.
-fn named(error: &chancery_proto::CodecError, plan: &Plan) -> String {
-    if let chancery_proto::CodecError::OutOfRange { element } = error {
-        let mut start = 0;
-        for (name, [rows, columns]) in plan.layout() {
-            start += rows * columns;
-            if *element < start {
-                return format!("{error} (tensor {name})");
-            }
+/// Names the tensor that an element of a site's update belongs to.
+fn named(error: &chancery_proto::CodecError, plan: &Plan, site: usize) -> String {
+    let chancery_proto::CodecError::OutOfRange { element } = error else {
+        return error.to_string();
+    };
+    let place = match plan.places() {
+        Some(places) => places.iter().nth(*element),
+        None => Some(*element),
+    };
+    let mut start = 0;
+    for (name, [rows, columns]) in plan.layout_of(site) {
+        start += rows * columns;
+        if place.is_some_and(|place| place < start) {
+            return format!("{error} (tensor {name})");
         }
-        return format!("{error} (the sample weight)");
     }
-    error.to_string()
+    match *element < plan.elements_of(site) {
+        true => format!("{error} (an answer to a probe)"),
+        false => format!("{error} (the sample weight)"),
+    }
 }

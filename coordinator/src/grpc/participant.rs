@@ -46,6 +46,7 @@ impl Participant for Service {
             site,
             key,
             samples: request.samples,
+            max_rank: (request.max_rank > 0).then_some(request.max_rank),
             task: request.task,
             base_digest: request.base_digest,
         };

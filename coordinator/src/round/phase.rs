@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chancery_proto::Deviation;
 use chancery_proto::secagg::{Advert, Confirmation};
 use chancery_provenance::Score;
 use serde::{Deserialize, Serialize};
@@ -83,19 +84,35 @@ pub(crate) struct Update {
     pub quantisation_error: f64,
 }
 
-/// What an inexact method missed, as the probes saw it.
+/// What the new adapter misses of what the sites' adapters do together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Missed {
     /// Relative to what should have been averaged, and its 95 % confidence interval.
     pub relative: f64,
     pub low: f64,
     pub high: f64,
-    /// The largest answer to a probe.
+    /// The largest answer to a probe; 0 where none were asked.
     pub largest: f32,
 }
 
-/// What a sum gave.
+impl Missed {
+    /// What is known exactly.
+    pub(crate) fn exactly(found: Deviation) -> Self {
+        Self { relative: found.relative, low: found.low, high: found.high, largest: 0.0 }
+    }
+}
+
+/// What cutting one module's sum back to the adapter's rank cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Discarded {
+    /// The module's factor A.
+    pub tensor: String,
+    /// Share of the squared Frobenius norm.
+    pub share: f64,
+}
+
+/// What a sum gave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum {
     /// The new adapter.
     pub adapter: String,
@@ -103,8 +120,10 @@ pub(crate) struct Sum {
     pub moments: Option<String>,
     /// The packed sum, when sites can make the adapter out of it.
     pub packed: Option<String>,
-    /// What an inexact method missed.
+    /// What an inexact method missed, or a cut.
     pub deviation: Option<Missed>,
+    /// What stacking discarded, module by module.
+    pub discarded: Vec<Discarded>,
     /// The blob of a masked round's record.
     pub transcript: Option<String>,
     /// Blobs of released shares. They open more than the record does, so they are removed.

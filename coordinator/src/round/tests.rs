@@ -1,5 +1,5 @@
 use chancery_proto::secagg::Member;
-use chancery_proto::{BaseShape, Recipe, Ring, SAMPLE};
+use chancery_proto::{BaseShape, Moment, PrivacyMode, Recipe, SAMPLE};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,35 +9,28 @@ const LEASE: u64 = 1_000;
 const DEADLINE: u64 = 60_000;
 
 fn round(sites: usize, quorum: u32) -> Round {
-    let recipe = Recipe::from_toml(SAMPLE).unwrap();
-    let plan = Plan {
+    let mut recipe = Recipe::from_toml(SAMPLE).unwrap();
+    recipe.federation.quorum = quorum;
+    recipe.privacy.mode = PrivacyMode::Trusted;
+    let base_shape = BaseShape {
+        hidden_size: 4,
+        intermediate_size: 4,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 2,
+    };
+    let member = |site| Member { pseudonym: format!("s{site}"), identity: [site as u8; 32] };
+    let moment = Moment {
         run: "r".to_owned(),
         round: 1,
-        rounds: 2,
-        recipe_digest: String::new(),
-        base_digest: String::new(),
-        base_shape: BaseShape {
-            hidden_size: 4,
-            intermediate_size: 4,
-            num_hidden_layers: 1,
-            num_attention_heads: 2,
-            num_key_value_heads: 1,
-            head_dim: 2,
-        },
-        adapter: recipe.adapter,
+        base_shape,
         adapter_digest: String::new(),
-        factors: chancery_proto::Factors::B,
-        mode: chancery_proto::PrivacyMode::Trusted,
-        ring: Ring::for_cohort(14, 0.25, 100, sites as u32),
-        roster: (0..sites)
-            .map(|site| Member { pseudonym: format!("s{site}"), identity: [site as u8; 32] })
-            .collect(),
-        quorum,
-        threshold: 0,
-        aggregation: recipe.federation.aggregation,
-        optimiser: recipe.federation.optimiser,
+        roster: (0..sites).map(|site| (member(site), None)).collect(),
+        samples: 100,
         sketch: None,
     };
+    let plan = Plan::new(&recipe, moment);
     Round::new(plan, DEADLINE, LEASE, 0)
 }
 
@@ -61,14 +54,7 @@ fn handed(site: &str, lease: String, handed: Handed) -> Event {
 }
 
 fn summed() -> Event {
-    let sum = Sum {
-        adapter: "a".to_owned(),
-        moments: None,
-        packed: None,
-        deviation: None,
-        transcript: None,
-        spent: Vec::new(),
-    };
+    let sum = Sum { adapter: "a".to_owned(), ..Sum::default() };
     Event::Aggregated { sum }
 }
 

@@ -1,8 +1,9 @@
 //! Trusted runs with robust rules and server optimisers that remember.
 
-use chancery_proto::aggregation::{PackedUpdates, Rule, ServerOptimiser, ServerState};
+use chancery_proto::aggregation::{PackedUpdates, Rule, Seen, ServerOptimiser, ServerState};
+use chancery_proto::wire::RoundView;
 use chancery_proto::wire::task::Work;
-use chancery_proto::{Plan, PrivacyMode};
+use chancery_proto::{Method, Plan, PrivacyMode};
 use chancery_provenance::Digest;
 
 use crate::world::{Site, World};
@@ -13,9 +14,7 @@ fn train(world: &mut World, sites: &[Site]) -> (Plan, Vec<Vec<u8>>) {
     let plan = Plan::from_json(&tasks[0].plan).unwrap();
     let mut updates = Vec::new();
     for (site, task) in sites.iter().zip(&tasks) {
-        let identity = site.key.public().ed25519_bytes().unwrap();
-        let place = plan.roster.iter().position(|member| member.identity == identity).unwrap();
-        updates.push((place, site.update(task).1));
+        updates.push((site.place(&plan), site.update(task).1));
         assert!(site.train(world, task).unwrap().recorded);
     }
     updates.sort();
@@ -103,4 +102,71 @@ fn one_poisoned_update_moves_the_mean_and_not_the_median() {
     };
     let (mean, median) = (norm_after(Rule::Mean), norm_after(Rule::Median));
     assert!(mean > 2.0 * median, "{mean} {median}");
+}
+
+/// What the coordinator made of a trusted round of `method`, and what that should have been.
+fn trusted(method: Method, max_rank: u32) -> (Plan, RoundView, ServerState, Vec<Vec<u8>>) {
+    let mut world = World::new();
+    let mut sites = world.three_sites();
+    sites[1].max_rank = max_rank;
+    let run = world.run_with(3, 3, PrivacyMode::Trusted, 60, 60, |recipe| {
+        recipe.federation.method = method;
+        recipe.federation.rounds = 1;
+    });
+    for site in &sites {
+        site.poll(&mut world);
+    }
+    let (plan, updates) = train(&mut world, &sites);
+    let server = ServerState::new(plan.adapter.initial(&plan.base_shape, 1).unwrap());
+    let view = world.work_through(&run, &sites);
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    (plan, view.history[0].clone(), server, updates)
+}
+
+#[test]
+fn stacked_factors_of_several_ranks_are_summed_and_what_is_cut_is_said() {
+    let (plan, view, mut server, updates) = trusted(Method::Stack, 1);
+    let ranks: std::collections::BTreeSet<u32> = plan.ranks.iter().copied().collect();
+    assert_eq!(ranks.into_iter().collect::<Vec<_>>(), [1, plan.adapter.rank as u32]);
+    let open = |index: usize| Ok(updates[index].as_slice());
+    let stacked = Seen { plan: &plan, sites: &[0, 1, 2], open }.stack(&mut server).unwrap();
+    let digest = Digest::of(&server.adapter.to_safetensors().unwrap()).to_string();
+    assert_eq!(view.adapter_digest, digest);
+    assert_eq!(view.missed, stacked.deviation.map(|found| found.relative));
+    assert!(view.missed.unwrap() > 0.0);
+}
+
+#[test]
+fn what_fedit_misses_is_computed_where_the_factors_are_seen() {
+    let (plan, view, server, updates) = trusted(Method::Fedit, 0);
+    assert_eq!(plan.sketch, None);
+    let open = |index: usize| Ok(updates[index].as_slice());
+    let found = Seen { plan: &plan, sites: &[0, 1, 2], open }.deviation(&server).unwrap().unwrap();
+    assert!(found.relative > 0.0);
+    assert_eq!(view.missed, Some(found.relative));
+    assert_eq!((view.missed_low, view.missed_high), (found.relative, found.relative));
+}
+
+#[test]
+fn an_update_of_more_ranks_than_the_plan_gives_is_refused() {
+    let mut world = World::new();
+    let mut sites = world.three_sites();
+    sites[0].max_rank = 1;
+    world.run_with(3, 3, PrivacyMode::Trusted, 60, 60, |recipe| {
+        recipe.federation.method = Method::Stack;
+    });
+    for site in &sites {
+        site.poll(&mut world);
+    }
+    let task = sites[0].training(&mut world);
+    let plan = Plan::from_json(&task.plan).unwrap();
+    let delta = vec![0.0; plan.elements()];
+    let bytes = plan.ring.encode(&delta, 50, [1; 32]).unwrap().bytes;
+    sites[0].upload(&mut world, &bytes).unwrap_err();
+    let delta = vec![0.0; plan.elements_of(sites[0].place(&plan)) - 1];
+    let bytes = plan.ring.encode(&delta, 50, [1; 32]).unwrap().bytes;
+    sites[0].upload(&mut world, &bytes).unwrap();
+    let update = sites[0].sworn(&task, &bytes);
+    let refused = sites[0].submit(&mut world, &update).unwrap_err();
+    assert!(refused.message().contains("CH1202"), "{refused:?}");
 }

@@ -168,6 +168,7 @@ impl World {
             name: reply.site,
             key: Arc::new(key),
             samples: 100,
+            max_rank: 0,
         })
     }
 
@@ -286,6 +287,8 @@ pub struct Site {
     pub key: Arc<SigningKey>,
     pub certificate: String,
     pub samples: u64,
+    /// 0 sets no limit.
+    pub max_rank: u32,
 }
 
 impl Site {
@@ -326,7 +329,14 @@ impl Site {
             samples: self.samples,
             task: format!("task of {}", self.name),
             adapter_digest: String::new(),
+            max_rank: self.max_rank,
         }
+    }
+
+    /// This site's place in a plan's roster.
+    pub fn place(&self, plan: &Plan) -> usize {
+        let identity = self.key.public().ed25519_bytes().unwrap();
+        plan.roster.iter().position(|member| member.identity == identity).unwrap()
     }
 
     /// Asks for work, and gives up soon.
@@ -354,7 +364,7 @@ impl Site {
     /// The update that this site always makes of this task, and its bytes.
     pub fn update(&self, task: &Assignment) -> (Update, Vec<u8>) {
         let plan = Plan::from_json(&task.plan).unwrap();
-        let elements = plan.elements();
+        let elements = plan.elements_of(self.place(&plan));
         let start = f32::from(self.name.as_bytes()[1]) + plan.round as f32;
         let delta: Vec<f32> = (0..elements).map(|i| (i as f32 + start).sin() * 0.1).collect();
         let seed = *Digest::of(format!("{} {}", self.name, plan.round).as_bytes()).as_bytes();

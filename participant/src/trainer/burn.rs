@@ -5,7 +5,7 @@ use chancery_proto::{AdapterConfig, BaseShape, Factors, Tensor as Named, Tensors
 
 use super::adamw::{AdamW, clip};
 use super::loss::{Lesson, score};
-use super::schedule::{Shuffle, learning_rate};
+use super::shuffle::Shuffle;
 use super::{Evaluation, Flow, Progress, TrainError, TrainJob, Trained, Trainer};
 use crate::data::{Dataset, Sequence};
 use crate::model::{BaseModel, Batch, Lora};
@@ -204,7 +204,7 @@ impl Trainer for BurnTrainer {
                 mean = pulled(mean, &lora.trainable(factors), &trained, training.proximal);
             }
             let clipped = clip(mean, training.clip_norm);
-            let rate = learning_rate(training, before + u64::from(step) - 1, total);
+            let rate = training.learning_rate_at(before + u64::from(step) - 1, total);
             let old: Vec<_> =
                 lora.trainable(factors).into_iter().map(|(_, tensor)| tensor.clone()).collect();
             let new = optimiser.step(old, clipped, rate, |_| true);

@@ -90,6 +90,16 @@ pub enum RuleError {
         /// What it should have.
         expected: usize,
     },
+    /// Products that have no singular values.
+    #[error(
+        "the singular values of the stacked factors were not found\n  fix:  look at the sites' losses: factors that have diverged have none"
+    )]
+    Decomposition,
+    /// Products too large for an adapter.
+    #[error(
+        "the sum of the products is too large for f32\n  fix:  lower training.learning_rate or training.clip_norm"
+    )]
+    Range,
     /// A delta that would ruin the adapter.
     #[error(
         "element {element} of the delta is not finite or too large to square, which would ruin the adapter\n  fix:  clip the updates before they are aggregated"
@@ -119,6 +129,8 @@ impl RuleError {
             Self::Setting { .. } => "CH3308",
             Self::Length { .. } => "CH3309",
             Self::Delta { .. } => "CH3310",
+            Self::Decomposition => "CH3311",
+            Self::Range => "CH3312",
         }
     }
 }

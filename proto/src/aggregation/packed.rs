@@ -6,6 +6,20 @@ use super::error::RuleError;
 use super::source::{Each, Updates};
 use crate::codec::{BLOCK, Ring, unpack};
 
+/// The weight's level, which is the last element.
+pub(crate) fn level(ring: &Ring, reader: impl Read, elements: usize) -> Result<i32, RuleError> {
+    let mut last = 0;
+    let mut values = vec![0; BLOCK];
+    ring.read(reader, elements, |_, bytes, count| {
+        let Some(values) = values.get_mut(..count) else { return Ok(()) };
+        unpack(bytes, ring.ring_bits, values);
+        last = values.last().map_or(0, |value| ring.signed(*value));
+        Ok(())
+    })
+    .map_err(RuleError::read)?;
+    Ok(last.max(1))
+}
+
 /// A round's clear updates; `open` gives the bytes of the one at an index.
 pub struct PackedUpdates<F> {
     ring: Ring,
@@ -24,17 +38,7 @@ where
     pub fn new(ring: Ring, elements: usize, count: usize, open: F) -> Result<Self, RuleError> {
         let mut levels = Vec::with_capacity(count);
         for update in 0..count {
-            let mut last = 0;
-            let mut values = vec![0; BLOCK];
-            let reader = open(update).map_err(RuleError::read)?;
-            ring.read(reader, elements, |_, bytes, count| {
-                let Some(values) = values.get_mut(..count) else { return Ok(()) };
-                unpack(bytes, ring.ring_bits, values);
-                last = values.last().map_or(0, |value| ring.signed(*value));
-                Ok(())
-            })
-            .map_err(RuleError::read)?;
-            levels.push(last.max(1));
+            levels.push(level(&ring, open(update).map_err(RuleError::read)?, elements)?);
         }
         let weights = levels.iter().map(|level| f64::from(*level) / f64::from(ring.top()));
         Ok(Self { ring, elements, weights: weights.collect(), levels, open })

@@ -59,8 +59,10 @@ pub struct Receipt {
     pub refused: Vec<Refusal>,
     /// The largest relative error that quantisation brought to an update.
     pub quantisation_error: f64,
-    /// What an inexact method missed; none where the method is exact.
+    /// What an inexact method missed, or the cut of a stacked sum; none where nothing is missed.
     pub aggregation_error: Option<AggregationError>,
+    /// What cutting a stacked sum back to the adapter's rank cost, module by module; empty otherwise.
+    pub discarded: Vec<Discarded>,
     /// Bytes of all sites together, as they crossed the socket: TLS, headers and retries included.
     pub traffic: Traffic,
     /// Figures from the sites' held-out examples.
@@ -69,6 +71,16 @@ pub struct Receipt {
     pub previous: Option<Digest>,
     /// RFC 3339.
     pub finished_at: String,
+}
+
+/// One module of a stacked sum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Discarded {
+    /// The module's factor A.
+    pub tensor: String,
+    /// The share of the sum's squared Frobenius norm that was cut, from 0 to 1.
+    pub share: f64,
 }
 
 /// One site's part.
@@ -99,14 +111,14 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// How far the mean of the factors is from the mean of what they do, relative to the latter, estimated
-/// from random probes.
+/// How far the new adapter is from the mean of what the sites' adapters do, relative to the latter: computed
+/// in trusted rounds, estimated from random probes in masked ones.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AggregationError {
-    /// The estimate.
+    /// The value or the estimate.
     pub relative: f64,
-    /// Where its 95 % confidence interval begins.
+    /// Where its 95 % confidence interval begins; the value itself where it was computed.
     pub low: f64,
     /// Where it ends.
     pub high: f64,

@@ -114,6 +114,7 @@ impl Story {
             refused: Vec::new(),
             quantisation_error: 0.001,
             aggregation_error: None,
+            discarded: Vec::new(),
             traffic: Traffic { up: 10, down: 20 },
             previous: self.receipts.last().map(Bundle::digest),
             finished_at: "2026-01-01T00:00:00Z".to_owned(),

@@ -1,21 +1,7 @@
-//! Learning rate and batches, as pure functions of a job.
+//! The order of a site's examples, as a function of its seed.
 
-use chancery_proto::Training;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-
-/// Linear warm-up, then a cosine to `final_fraction` of the peak; `step` counts from 0 over the
-/// whole run.
-pub(crate) fn learning_rate(training: &Training, step: u64, total: u64) -> f64 {
-    let warmup = u64::from(training.warmup);
-    if step < warmup {
-        return training.learning_rate * (step + 1) as f64 / warmup as f64;
-    }
-    let span = total.saturating_sub(warmup).max(1) as f64;
-    let progress = ((step - warmup) as f64 / span).min(1.0);
-    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-    training.learning_rate * (training.final_fraction + (1.0 - training.final_fraction) * cosine)
-}
 
 /// Hands out examples in a seeded order, each once before any comes again.
 pub(crate) struct Shuffle {
@@ -57,17 +43,6 @@ impl Shuffle {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rate_warms_up_and_falls_to_its_final_fraction() {
-        let mut training =
-            chancery_proto::Recipe::from_toml(chancery_proto::SAMPLE).unwrap().training;
-        (training.warmup, training.learning_rate, training.final_fraction) = (10, 1.0, 0.1);
-        assert!((learning_rate(&training, 0, 100) - 0.1).abs() < 1e-9);
-        assert!((learning_rate(&training, 9, 100) - 1.0).abs() < 1e-9);
-        assert!((learning_rate(&training, 55, 100) - 0.55).abs() < 1e-9);
-        assert!((learning_rate(&training, 100, 100) - 0.1).abs() < 1e-9);
-    }
 
     #[test]
     fn every_example_comes_once_before_any_comes_again() {
