@@ -231,7 +231,7 @@ impl App {
             let evaluated = match &run.state {
                 RunState::Running(round) => match &round.phase {
                     Phase::Evaluating { sum, .. } => {
-                        sum.adapter == digest || sum.packed.as_deref() == Some(digest)
+                        sum.adapter == digest || sum.change.as_deref() == Some(digest)
                     }
                     _ => false,
                 },

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chancery_proto::aggregation::ServerState;
+use chancery_proto::aggregation::{Change, ServerState};
 use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::{self, task::Work};
-use chancery_proto::{Accumulator, Malformed, Tensors};
+use chancery_proto::{Accumulator, Downlink, Malformed, Tensors};
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -299,8 +299,8 @@ impl Site {
         handed_in.map(|_| ())
     }
 
-    /// Makes the round's new adapter out of the packed sum, when this site holds the one before it. What
-    /// does not come out right is downloaded whole instead.
+    /// Makes the round's new adapter out of what changed, when this site holds the one before it. What does
+    /// not come out right is downloaded whole instead.
     async fn follow(
         &mut self,
         assignment: &Assignment,
@@ -311,15 +311,25 @@ impl Site {
             Some((digest, tensors)) if digest.to_string() == plan.adapter_digest => tensors,
             _ => return Ok(()),
         };
-        if task.sum_digest.is_empty() || !plan.follows_from_sum() {
+        let size = match plan.downlink() {
+            Downlink::Sum => plan.ring.packed_len(plan.elements()),
+            Downlink::Change => Change::size(plan),
+            Downlink::Whole => return Ok(()),
+        };
+        if task.change_digest.is_empty() {
             return Ok(());
         }
         let mut server = ServerState::new(before.as_ref().clone());
-        let packed: Digest = task.sum_digest.parse().map_err(key_error)?;
-        let bytes = self.client.download(&packed, plan.ring.packed_len(plan.elements())).await?;
-        let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
-        sum.add(bytes.as_ref())?;
-        server.step(plan, &sum.finish()?.values).map_err(key_error)?;
+        let changed: Digest = task.change_digest.parse().map_err(key_error)?;
+        let bytes = self.client.download(&changed, size).await?;
+        if plan.downlink() == Downlink::Sum {
+            let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
+            sum.add(bytes.as_ref())?;
+            server.step(plan, &sum.finish()?.values).map_err(key_error)?;
+        } else {
+            let change = Change::parse(plan, &bytes).map_err(key_error)?;
+            change.apply(plan, &mut server.adapter);
+        }
         let digest = Digest::of(&server.adapter.to_safetensors()?);
         if digest.to_string() == task.adapter_digest {
             self.adapter = Some((digest, Arc::new(server.adapter)));

@@ -22,6 +22,7 @@
 //! from a `Gram` to shares, or from sorted coordinates to values; 3. a plain reference in `tests`.
 
 mod bound;
+mod change;
 mod error;
 mod factored;
 mod geometric;
@@ -36,6 +37,7 @@ mod selection;
 mod source;
 mod step;
 
+pub use change::Change;
 pub use error::RuleError;
 pub use factored::{Discarded, Seen, Stacked};
 pub use gram::Gram;

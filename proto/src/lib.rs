@@ -30,7 +30,7 @@ pub use adapter::{
 pub use codec::{Accumulator, CodecError, Encoded, Loss, Mean, Ring};
 #[cfg(feature = "rpc")]
 pub use convert::{Malformed, release, released_shares};
-pub use plan::{Moment, PLAN_CONTEXT, Plan};
+pub use plan::{Downlink, Moment, PLAN_CONTEXT, Plan};
 pub use recipe::{
     Base, Codec, Federation, Method, Privacy, PrivacyMode, Recipe, RecipeError, SAMPLE, Training,
 };

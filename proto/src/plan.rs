@@ -66,6 +66,18 @@ pub struct Plan {
     pub sketch: Option<Sketch>,
 }
 
+/// How sites that hold a round's adapter come by the next one. Others download it whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downlink {
+    /// Out of the packed sum: the adapter follows from it, since it is the mean and the server remembers
+    /// nothing.
+    Sum,
+    /// By a byte a number: the server knows more than the sites.
+    Change,
+    /// Whole: every number is another.
+    Whole,
+}
+
 /// What a plan says beyond its recipe.
 #[derive(Clone, Debug)]
 pub struct Moment {
@@ -269,12 +281,14 @@ impl Plan {
         }
     }
 
-    /// Whether sites can make the next adapter out of the packed sum alone: it is the mean, and the
-    /// server remembers nothing.
-    pub fn follows_from_sum(&self) -> bool {
-        self.aggregation == Rule::Mean
-            && self.method != Method::Stack
-            && matches!(self.optimiser, ServerOptimiser::FedAvg { .. })
+    /// How sites that hold the round's adapter come by the next one.
+    pub fn downlink(&self) -> Downlink {
+        match (self.method, self.aggregation, self.optimiser) {
+            // The cut finds other factors.
+            (Method::Stack, ..) => Downlink::Whole,
+            (_, Rule::Mean, ServerOptimiser::FedAvg { .. }) => Downlink::Sum,
+            _ => Downlink::Change,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chancery_proto::aggregation::{Rule, ServerState};
 use chancery_proto::secagg::{Revealed, Transcript};
-use chancery_proto::{Accumulator, Method, Plan, wire};
+use chancery_proto::{Accumulator, Downlink, Method, Plan, wire};
 use chancery_provenance::{Bundle, Digest};
 use prost::Message as _;
 
@@ -137,10 +137,7 @@ impl App {
             };
             transcript = Some(self.blobs.put(record).await?.to_string());
         }
-        let packed = match plan.follows_from_sum() {
-            true => Some(self.blobs.put(sum.to_packed()).await?.to_string()),
-            false => None,
-        };
+        let packed = (plan.downlink() == Downlink::Sum).then(|| sum.to_packed());
         let step = tokio::task::block_in_place(|| {
             let delta = delta(&self.blobs, plan, &digests, sum)?;
             let missed = match plan.sketch {
@@ -151,13 +148,17 @@ impl App {
                     .map_err(Reject::from)?
                     .map(Missed::exactly),
             };
-            server.step(plan, &delta).map_err(Reject::from)?;
-            Ok::<_, Error>(missed)
+            let change = server.step(plan, &delta).map_err(Reject::from)?;
+            Ok::<_, Error>((missed, change.map(|change| change.as_bytes().to_vec())))
         });
-        let Some(deviation) = self.unless_rejected(run, plan, step).await? else {
+        let Some((deviation, change)) = self.unless_rejected(run, plan, step).await? else {
             return Ok(());
         };
         let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
+        let change = match packed.or(change) {
+            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
+            None => None,
+        };
         let moments = match server.moments.is_empty() {
             true => None,
             false => Some(self.blobs.put(server.moments.to_safetensors()?).await?.to_string()),
@@ -170,7 +171,7 @@ impl App {
             .collect();
         let spent_now = spent.clone();
         let discarded = Vec::new();
-        let sum = Sum { adapter, moments, packed, deviation, discarded, transcript, spent };
+        let sum = Sum { adapter, moments, change, deviation, discarded, transcript, spent };
         self.tell(&run.id, Event::Aggregated { sum }).await?;
         self.forget(&spent_now).await
     }

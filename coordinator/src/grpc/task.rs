@@ -78,7 +78,7 @@ async fn step(
             assignment,
             adapter_digest: sum.adapter.clone(),
             with_base: plan.round == 1,
-            sum_digest: sum.packed.clone().unwrap_or_default(),
+            change_digest: sum.change.clone().unwrap_or_default(),
         }),
         _ => assignment.map_or_else(|| wait("the round is over"), Work::Train),
     })

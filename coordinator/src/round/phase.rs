@@ -118,8 +118,8 @@ pub(crate) struct Sum {
     pub adapter: String,
     /// What the server optimiser remembers, if it does.
     pub moments: Option<String>,
-    /// The packed sum, when sites can make the adapter out of it.
-    pub packed: Option<String>,
+    /// What sites that hold the adapter before make the new one out of, if they can.
+    pub change: Option<String>,
     /// What an inexact method missed, or a cut.
     pub deviation: Option<Missed>,
     /// What stacking discarded, module by module.
