@@ -62,7 +62,7 @@ pub(crate) fn receipt(
         mode: plan.mode.name().to_owned(),
         method: plan.method.name().to_owned(),
         exact: plan.method.is_exact(),
-        quantisation_bits: plan.ring.quantisation_bits,
+        quantisation_bits: run.recipe.codec.bits,
         ring_bits: plan.ring.ring_bits,
         clip: plan.ring.clip,
         quorum: plan.quorum,

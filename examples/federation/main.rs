@@ -95,10 +95,11 @@ fn arguments() -> anyhow::Result<(Recipe, What)> {
             ("--bits", bits) => recipe.codec.bits = bits.parse()?,
             ("--clip", clip) => recipe.codec.clip = clip.parse()?,
             ("--density", density) => recipe.codec.density = density.parse()?,
+            ("--seed", seed) => recipe.training.seed = seed.parse()?,
             ("--rate", rate) => recipe.training.learning_rate = rate.parse()?,
             ("--rounds", rounds) => recipe.federation.rounds = rounds.parse()?,
             _ => bail!(
-                "{argument} {value}: say --method ffa|rolora|fedit|stack, --bits, --clip, --density, --feedback, --rate or --rounds"
+                "{argument} {value}: say --method ffa|rolora|fedit|stack, --bits, --clip, --density, --feedback, --rate, --rounds or --seed"
             ),
         }
     }

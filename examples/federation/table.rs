@@ -1,6 +1,6 @@
 //! What several ways of sending cost and give, on the same data and from the same start.
 
-use chancery_proto::Method;
+use chancery_proto::{Codec, Method, PrivacyMode};
 
 use crate::cohort::{Cohort, SITES};
 
@@ -10,97 +10,90 @@ struct Way {
     method: Method,
     /// Peak learning rate; what trains one factor takes larger steps than what trains both.
     rate: f64,
-    /// Bits before the sum and the clip; none where f32 travels.
-    codec: Option<(u32, f32)>,
+    /// How updates travel; as f32 where there is none.
+    codec: Option<Codec>,
     rounds: u32,
 }
 
-const WAYS: [Way; 6] = [
-    Way {
-        name: "f32 both factors both ways",
-        method: Method::Fedit,
-        rate: 7.5e-3,
-        codec: None,
-        rounds: 10,
-    },
-    Way {
-        name: "masked default (FFA)",
-        method: Method::Ffa,
-        rate: 1.5e-2,
-        codec: Some((10, 1.0)),
-        rounds: 10,
-    },
-    Way {
-        name: "masked smallest (FFA)",
-        method: Method::Ffa,
-        rate: 1.5e-2,
-        codec: Some((4, 0.25)),
-        rounds: 10,
-    },
-    Way {
-        name: "RoLoRA, equal rounds",
-        method: Method::Rolora,
-        rate: 1e-2,
-        codec: Some((10, 1.0)),
-        rounds: 10,
-    },
-    Way {
-        name: "FedIT, equal rounds",
-        method: Method::Fedit,
-        rate: 7.5e-3,
-        codec: Some((10, 1.0)),
-        rounds: 10,
-    },
-    Way {
-        name: "FedIT, equal bytes",
-        method: Method::Fedit,
-        rate: 7.5e-3,
-        codec: Some((10, 1.0)),
-        rounds: 5,
-    },
+const DEFAULT: Codec =
+    Codec { bits: 10, clip: 1.0, max_samples: 100_000, density: 1.0, feedback: false };
+const SMALLEST: Codec = Codec { bits: 4, clip: 0.25, feedback: true, ..DEFAULT };
+
+const fn way(
+    name: &'static str,
+    method: Method,
+    rate: f64,
+    codec: Option<Codec>,
+    rounds: u32,
+) -> Way {
+    Way { name, method, rate, codec, rounds }
+}
+
+const WAYS: [Way; 7] = [
+    way("f32, both factors, both ways", Method::Fedit, 7.5e-3, None, 10),
+    way("masked default (FFA)", Method::Ffa, 1.5e-2, Some(DEFAULT), 10),
+    way("masked smallest (FFA)", Method::Ffa, 1.5e-2, Some(SMALLEST), 10),
+    way("RoLoRA", Method::Rolora, 1e-2, Some(DEFAULT), 10),
+    way("FedIT", Method::Fedit, 7.5e-3, Some(DEFAULT), 10),
+    way("stack (trusted)", Method::Stack, 7.5e-3, Some(DEFAULT), 10),
+    way("FedIT, the default's bytes", Method::Fedit, 7.5e-3, Some(DEFAULT), 5),
 ];
 
 /// Runs every way and prints the table: payload bytes per site and round, and the figures at the end.
 pub(crate) fn print(cohort: &mut Cohort) -> anyhow::Result<()> {
     println!(
-        "{:<28}{:>7}{:>10}{:>10}{:>8}{:>9}  {}",
+        "{:<30}{:>7}{:>9}{:>9}{:>8}{:>11}{:>8}{:>7}{:>7}  {}",
         "",
         "rounds",
         "up",
         "down",
         "less",
+        "all bytes",
+        "missed",
         "loss",
+        "mean",
         SITES.join(" / ")
     );
     let mut most = 0;
     for way in &WAYS {
-        cohort.recipe.federation.method = way.method;
-        cohort.recipe.federation.rounds = way.rounds;
-        cohort.recipe.training.learning_rate = way.rate;
+        let recipe = &mut cohort.recipe;
+        recipe.federation.method = way.method;
+        recipe.federation.rounds = way.rounds;
+        recipe.training.learning_rate = way.rate;
+        recipe.privacy.mode = match way.method {
+            Method::Stack => PrivacyMode::Trusted,
+            _ => PrivacyMode::Masked,
+        };
+        recipe.codec = way.codec.unwrap_or(DEFAULT);
+        recipe.check()?;
         cohort.float = way.codec.is_none();
-        if let Some((bits, clip)) = way.codec {
-            (cohort.recipe.codec.bits, cohort.recipe.codec.clip) = (bits, clip);
-        }
+        cohort.residuals.clear();
         let mut adapter = cohort.initial()?;
-        let (mut up, mut down) = (0, 0);
+        let (mut up, mut down, mut missed) = (0, 0, 0f64);
         for round in 1..=way.rounds {
             let (next, sent) = cohort.round(round, &adapter)?;
             adapter = next;
             up += sent.bytes / SITES.len();
             down += sent.down;
+            missed = missed.max(sent.missed.map_or(0.0, |found| found.relative));
         }
         let scores = cohort.scores(Some(&adapter))?;
-        let (up, down) = (up / way.rounds as usize, down / way.rounds as usize);
-        most = most.max(up + down);
-        let less = 100.0 * (1.0 - (up + down) as f64 / most as f64);
-        let loss = scores.iter().map(|(loss, _)| loss).sum::<f64>() / scores.len() as f64;
-        let accuracy: Vec<String> =
+        let (all, rounds) = (up + down, way.rounds as usize);
+        most = most.max(all / rounds);
+        let less = 100.0 * (1.0 - (all / rounds) as f64 / most as f64);
+        let mean =
+            |of: fn(&(f64, f64)) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
+        let (loss, accuracy) = (mean(|score| score.0), 100.0 * mean(|score| score.1));
+        let each: Vec<String> =
             scores.iter().map(|(_, accuracy)| format!("{:.1}", accuracy * 100.0)).collect();
         println!(
-            "{:<28}{:>7}{up:>10}{down:>10}{less:>6.1} %{loss:>9.4}  {}",
+            "{:<30}{:>7}{:>9}{:>9}{less:>6.1} %{all:>11}{:>6.1} %{loss:>7.3}{accuracy:>7.1}  {}",
             way.name,
             way.rounds,
-            accuracy.join(" / ")
+            up / rounds,
+            down / rounds,
+            missed * 100.0,
+            each.join(" / ")
         );
     }
     Ok(())

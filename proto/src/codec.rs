@@ -1,7 +1,7 @@
 //! The update codec: a weighted delta as integers in a ring, so that a sum does not depend on order.
 //!
 //! A site multiplies its clipped delta by its weight in `(0, 1]`, rounds every element stochastically
-//! to `quantisation_bits` signed bits, appends the weight itself as one more element, and packs all
+//! to an integer of at most `top`, appends the weight itself as one more element, and packs all
 //! of them into `ring_bits` each (little-endian bit order). `ring_bits` leaves room for the sum of
 //! the whole cohort, so a sum modulo `2^ring_bits` is the exact integer sum. Clipping makes NaN and
 //! infinity unrepresentable and bounds what one site can do.

@@ -159,7 +159,7 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Codec {
-    /// Bits per number before the sum (4 to 24); the ring adds what the sum of all sites needs.
+    /// Bits per number before the sum (4 to 20); the ring adds what the sum of all sites needs.
     pub bits: u32,
     /// Each element of an update is clipped to `[-clip, clip]` when the learning rate is at its peak; the clip
     /// shrinks with it from round to round, as updates do.

@@ -92,7 +92,7 @@ mod tests {
     /// Where a lone site that moves by `step` each round is after some rounds.
     fn travel(feedback: bool, density: f32, rounds: u32, step: f32) -> (f64, usize) {
         let mut plan = plan();
-        (plan.ring.quantisation_bits, plan.ring.ring_bits) = (4, 4);
+        (plan.ring.top, plan.ring.ring_bits) = (7, 4);
         (plan.ring.clip, plan.density) = (0.5, density);
         let mut server = ServerState::new(plan.adapter.initial(&plan.base_shape, 1).unwrap());
         let start = server.adapter.clone();

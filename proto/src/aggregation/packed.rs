@@ -40,7 +40,7 @@ where
         for update in 0..count {
             levels.push(level(&ring, open(update).map_err(RuleError::read)?, elements)?);
         }
-        let weights = levels.iter().map(|level| f64::from(*level) / f64::from(ring.top()));
+        let weights = levels.iter().map(|level| f64::from(*level) / f64::from(ring.top));
         Ok(Self { ring, elements, weights: weights.collect(), levels, open })
     }
 }

@@ -69,7 +69,7 @@ impl Ring {
         seed: [u8; 32],
         bytes: &mut Vec<u8>,
     ) -> Result<Loss, CodecError> {
-        let top = self.top();
+        let top = self.top;
         // The weight that is sent, not the one that was asked for, so that the mean is unbiased.
         let level = self.weight_level(samples);
         let quantiser = Quantiser {

@@ -16,10 +16,10 @@ pub(crate) const BLOCK: usize = 4 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Ring {
-    /// Bits of one quantised element, sign included.
-    pub quantisation_bits: u32,
     /// Bits of one packed element.
     pub ring_bits: u32,
+    /// The largest integer an element can have before the sum.
+    pub top: i32,
     /// Elements are clipped to `[-clip, clip]`.
     pub clip: f32,
     /// The sample count that weighs 1; larger ones weigh 1 too.
@@ -27,16 +27,22 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// The ring for sums of up to `sites` updates.
+    /// The ring for sums of up to `sites` updates whose elements have at least so many bits, sign included.
+    /// Where the number of sites is no power of two, they share what is left of the ring.
     pub fn for_cohort(quantisation_bits: u32, clip: f32, weight_cap: u32, sites: u32) -> Self {
-        let room = sites.max(1).next_power_of_two().trailing_zeros();
-        Self { quantisation_bits, ring_bits: quantisation_bits + room, clip, weight_cap }
+        let sites = sites.max(1);
+        let ring_bits = quantisation_bits + sites.next_power_of_two().trailing_zeros();
+        let half = 1i64 << (ring_bits.clamp(1, 32) - 1);
+        let top = ((half - 1) / i64::from(sites)) as i32;
+        Self { ring_bits, top, clip, weight_cap }
     }
 
     /// Refuses a ring that cannot be used, whoever proposed it.
     pub fn check_parameters(&self) -> Result<(), CodecError> {
-        let ok = (4..=20).contains(&self.quantisation_bits)
-            && (self.quantisation_bits..=32).contains(&self.ring_bits)
+        let ok = (4..=32).contains(&self.ring_bits)
+            // Rounding is exact below this.
+            && (1..1 << 21).contains(&self.top)
+            && i64::from(self.top) < 1i64 << (self.ring_bits - 1)
             && self.clip > 0.0
             && self.clip.is_finite()
             && self.weight_cap > 0;
@@ -48,18 +54,13 @@ impl Ring {
         (elements + 1).saturating_mul(self.ring_bits as usize).div_ceil(8)
     }
 
-    /// The largest integer an element can have before the sum.
-    pub(crate) fn top(&self) -> i32 {
-        (1 << (self.quantisation_bits - 1)) - 1
-    }
-
     /// The weight of a site with `samples` examples.
     pub fn weight(&self, samples: u64) -> f64 {
         (samples as f64 / f64::from(self.weight_cap)).min(1.0)
     }
 
     pub(crate) fn weight_level(&self, samples: u64) -> i32 {
-        ((self.weight(samples) * f64::from(self.top())).round() as i32).max(1)
+        ((self.weight(samples) * f64::from(self.top)).round() as i32).max(1)
     }
 
     /// The signed integer that a ring element stands for.
@@ -71,7 +72,7 @@ impl Ring {
 
     /// Checks one update in the clear: right length, every element within its range, a weight above 0.
     pub fn check(&self, reader: impl Read, elements: usize) -> Result<(), CodecError> {
-        let top = self.top();
+        let top = self.top;
         let mut last = 0;
         let mut values = vec![0u32; BLOCK];
         self.read(reader, elements, |index, bytes, count| {

@@ -88,7 +88,7 @@ impl Accumulator {
         if self.updates == 0 {
             return Err(CodecError::NoSamples);
         }
-        Ok(f64::from(weight) / f64::from(self.ring.top()))
+        Ok(f64::from(weight) / f64::from(self.ring.top))
     }
 }
 

@@ -58,6 +58,23 @@ fn nan_is_refused_and_infinity_is_clipped() {
 }
 
 #[test]
+fn the_largest_sum_fits_whatever_the_cohort() {
+    for bits in [4, 10, 20] {
+        for sites in (1..70).chain([1000, 1023, 1024]) {
+            let ring = ring(bits, sites);
+            ring.check_parameters().unwrap();
+            let at_least = (1 << (bits - 1)) - 1;
+            assert!((at_least..=2 * at_least + 1).contains(&ring.top), "{ring:?}");
+            for clip in [0.5, -0.5] {
+                let update = ring.encode(&[clip], 1000, [1; 32]).unwrap().bytes;
+                let mean = sum_of(&ring, &vec![update; sites as usize], 1);
+                assert_eq!(mean.values, [clip], "{bits} bits, {sites} sites");
+            }
+        }
+    }
+}
+
+#[test]
 fn foreign_bytes_are_refused() {
     let ring = ring(14, 3);
     let good = ring.encode(&[0.1; 100], 10, [1; 32]).unwrap().bytes;

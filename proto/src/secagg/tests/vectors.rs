@@ -78,12 +78,7 @@ fn vectors() -> (Vectors, Setting) {
 #[test]
 fn every_message_is_that_of_the_independent_implementation() {
     let (vectors, setting) = vectors();
-    let ring = Ring {
-        quantisation_bits: vectors.ring_bits - 2,
-        ring_bits: vectors.ring_bits,
-        clip: 1.0,
-        weight_cap: 1,
-    };
+    let ring = Ring { ring_bits: vectors.ring_bits, top: 1, clip: 1.0, weight_cap: 1 };
     let adverts: Vec<Advert> = vectors.sites.iter().map(|site| site.advert.clone()).collect();
     let all: Vec<usize> = (0..vectors.sites.len()).collect();
     let session = Session::open(setting.clone(), adverts.clone()).unwrap();
