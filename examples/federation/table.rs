@@ -55,6 +55,7 @@ pub(crate) fn print(cohort: &mut Cohort) -> anyhow::Result<()> {
         SITES.join(" / ")
     );
     let mut most = 0;
+    let mut exact = Vec::new();
     for way in &WAYS {
         let recipe = &mut cohort.recipe;
         recipe.federation.method = way.method;
@@ -94,6 +95,24 @@ pub(crate) fn print(cohort: &mut Cohort) -> anyhow::Result<()> {
             down / rounds,
             missed * 100.0,
             each.join(" / ")
+        );
+        if way.codec == Some(DEFAULT) && matches!(way.method, Method::Ffa | Method::Rolora) {
+            exact.push((way.method, accuracy, loss, all));
+        }
+    }
+    exact.sort_by(|one, other| other.1.total_cmp(&one.1));
+    if let [better, other] = exact.as_slice() {
+        let (name, less) = (better.0.name(), other.0.name());
+        println!(
+            "\nOf the two methods whose masked sum is exact, {name} is the better one here: {:.1} % right at a \
+             loss of {:.3}\nfor {} bytes, {less} {:.1} % at {:.3} for {}. The default of masked runs is {}.",
+            better.1,
+            better.2,
+            better.3,
+            other.1,
+            other.2,
+            other.3,
+            Method::default().name()
         );
     }
     Ok(())

@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn more_ranks_than_a_site_trains_need_a_method_that_gives_it_fewer() {
+        let mut recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();
+        let small = policy("privacy = [\"masked\"]\nmax_rank = 4").unwrap();
+        assert_eq!(small.check(&recipe, 1).unwrap_err().code(), "CH2007");
+        recipe.federation.method = Method::Stack;
+        small.check(&recipe, 1).unwrap();
+        assert_eq!(small.max_rank(), Some(4));
+    }
+
+    #[test]
     fn unknown_fields_and_too_many_steps_are_refused() {
         assert!(policy("privacy = []\nprivcy = 1").is_err());
         let recipe = Recipe::from_toml(chancery_proto::SAMPLE).unwrap();

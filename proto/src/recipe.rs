@@ -491,6 +491,31 @@ mod tests {
     }
 
     #[test]
+    fn stacking_needs_trust_and_nothing_that_remembers() {
+        let stack = SAMPLE.replace("method = \"ffa\"", "method = \"stack\"");
+        assert_eq!(Recipe::from_toml(&stack).unwrap_err().code(), "CH1105");
+        let trusted = stack.replace("mode = \"masked\"", "mode = \"trusted\"");
+        Recipe::from_toml(&trusted).unwrap();
+        for (from, to) in [
+            ("density = 1.0", "density = 0.5"),
+            ("feedback = false", "feedback = true"),
+            ("rate = 1.0", "rate = 0.5"),
+            ("aggregation = { name = \"mean\" }", "aggregation = { name = \"median\" }"),
+        ] {
+            let refused = Recipe::from_toml(&trusted.replace(from, to)).unwrap_err();
+            assert_eq!(refused.code(), "CH1102", "{to}");
+        }
+    }
+
+    #[test]
+    fn densities_outside_of_their_range_are_refused() {
+        for density in ["0.0", "-1.0", "1.5", "nan"] {
+            let text = SAMPLE.replace("density = 1.0", &format!("density = {density}"));
+            assert_eq!(Recipe::from_toml(&text).unwrap_err().code(), "CH1102", "{density}");
+        }
+    }
+
+    #[test]
     fn quorum_above_the_cohort_is_refused() {
         let text = SAMPLE.replace("quorum = 3", "quorum = 4");
         assert_eq!(Recipe::from_toml(&text).unwrap_err().code(), "CH1102");

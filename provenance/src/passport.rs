@@ -268,7 +268,7 @@ fn privacy(receipts: &[&Receipt]) -> Section {
     let mode = last.map_or("", |r| r.mode.as_str());
     let opening = last.filter(|r| r.threshold > 0).map(|r| {
         let all = receipts.iter().all(|r| r.transcript.is_some());
-        let record = if all { "every round can be opened again by an auditor" } else { "" };
+        let record = if all { "an auditor can compute every sum again" } else { "" };
         let (threshold, sites) = (r.threshold, r.roster.len());
         proved(
             "Secure aggregation",
