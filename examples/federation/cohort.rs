@@ -106,8 +106,8 @@ impl Cohort {
         let open = |index: usize| Ok(updates[index].as_slice());
         let seen = Seen { plan: &plan, sites: &sites, open };
         if plan.method == Method::Stack {
-            sent.missed = seen.stack(&mut server)?.deviation;
-            sent.down = server.adapter.to_safetensors()?.len();
+            let stacked = seen.stack(&mut server)?;
+            (sent.missed, sent.down) = (stacked.deviation, stacked.halves.len());
             return Ok((server.adapter, sent));
         }
         if !plan.method.is_exact() {

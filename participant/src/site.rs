@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chancery_proto::aggregation::{Change, ServerState};
+use chancery_proto::aggregation::{Change, ServerState, halves_size, read_halves};
 use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::{self, task::Work};
 use chancery_proto::{Accumulator, Downlink, Malformed, Tensors};
@@ -299,7 +299,7 @@ impl Site {
         handed_in.map(|_| ())
     }
 
-    /// Makes the round's new adapter out of what changed, when this site holds the one before it. What does
+    /// Makes the round's new adapter out of what changed, when this site holds what that takes. What does
     /// not come out right is downloaded whole instead.
     async fn follow(
         &mut self,
@@ -307,28 +307,36 @@ impl Site {
         task: &wire::Evaluate,
     ) -> Result<(), Error> {
         let plan = &assignment.plan;
-        let before = match &self.adapter {
-            Some((digest, tensors)) if digest.to_string() == plan.adapter_digest => tensors,
-            _ => return Ok(()),
-        };
-        let size = match plan.downlink() {
-            Downlink::Sum => plan.ring.packed_len(plan.elements()),
-            Downlink::Change => Change::size(plan),
-            Downlink::Whole => return Ok(()),
+        let way = plan.downlink();
+        let held =
+            self.adapter.as_ref().filter(|(digest, _)| digest.to_string() == plan.adapter_digest);
+        let before = match held {
+            Some((_, tensors)) => tensors.as_ref().clone(),
+            None if way == Downlink::Halves => Tensors::new(),
+            None => return Ok(()),
         };
         if task.change_digest.is_empty() {
             return Ok(());
         }
-        let mut server = ServerState::new(before.as_ref().clone());
         let changed: Digest = task.change_digest.parse().map_err(key_error)?;
+        let size = match way {
+            Downlink::Sum => plan.ring.packed_len(plan.elements()),
+            Downlink::Change => Change::size(plan),
+            Downlink::Halves => halves_size(plan),
+        };
         let bytes = self.client.download(&changed, size).await?;
-        if plan.downlink() == Downlink::Sum {
-            let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
-            sum.add(bytes.as_ref())?;
-            server.step(plan, &sum.finish()?.values).map_err(key_error)?;
-        } else {
-            let change = Change::parse(plan, &bytes).map_err(key_error)?;
-            change.apply(plan, &mut server.adapter);
+        let mut server = ServerState::new(before);
+        match way {
+            Downlink::Sum => {
+                let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
+                sum.add(bytes.as_ref())?;
+                server.step(plan, &sum.finish()?.values).map_err(key_error)?;
+            }
+            Downlink::Change => {
+                let change = Change::parse(plan, &bytes).map_err(key_error)?;
+                change.apply(plan, &mut server.adapter);
+            }
+            Downlink::Halves => server.adapter = read_halves(plan, &bytes).map_err(key_error)?,
         }
         let digest = Digest::of(&server.adapter.to_safetensors()?);
         if digest.to_string() == task.adapter_digest {

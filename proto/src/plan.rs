@@ -74,8 +74,8 @@ pub enum Downlink {
     Sum,
     /// By a byte a number: the server knows more than the sites.
     Change,
-    /// Whole: every number is another.
-    Whole,
+    /// Whole, in bfloat16: every number is another.
+    Halves,
 }
 
 /// What a plan says beyond its recipe.
@@ -285,7 +285,7 @@ impl Plan {
     pub fn downlink(&self) -> Downlink {
         match (self.method, self.aggregation, self.optimiser) {
             // The cut finds other factors.
-            (Method::Stack, ..) => Downlink::Whole,
+            (Method::Stack, ..) => Downlink::Halves,
             (_, Rule::Mean, ServerOptimiser::FedAvg { .. }) => Downlink::Sum,
             _ => Downlink::Change,
         }

@@ -121,11 +121,12 @@ impl App {
                 return Ok(());
             };
             let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
+            let change = Some(self.blobs.put(stacked.halves).await?.to_string());
             let discarded = stacked.discarded.into_iter();
             let discarded =
                 discarded.map(|cut| Discarded { tensor: cut.tensor, share: cut.share }).collect();
             let deviation = stacked.deviation.map(Missed::exactly);
-            let sum = Sum { adapter, deviation, discarded, ..Sum::default() };
+            let sum = Sum { adapter, change, deviation, discarded, ..Sum::default() };
             return self.tell(&run.id, Event::Aggregated { sum }).await;
         }
         let mut sum = tokio::task::block_in_place(|| sum(&self.blobs, plan, &digests))?;

@@ -20,6 +20,7 @@ use self::part::Part;
 use self::stack::stack;
 use self::values::Values;
 use super::error::RuleError;
+use super::halves;
 use super::packed::level;
 use super::step::ServerState;
 use crate::plan::Plan;
@@ -42,6 +43,8 @@ pub struct Stacked {
     pub discarded: Vec<Discarded>,
     /// The same over all modules, as `|dW* - B A| / |dW*|`; none when the sum is zero.
     pub deviation: Option<Deviation>,
+    /// The new adapter as sites download it.
+    pub halves: Vec<u8>,
 }
 
 /// The updates of one round whose sites may be seen, by their places in the roster.
@@ -83,7 +86,7 @@ where
     F: Fn(usize) -> io::Result<R>,
     R: Read,
 {
-    /// Makes the adapter the sum of the sites' products, cut back to its rank.
+    /// Makes the adapter the sum of the sites' products, cut back to its rank, in bfloat16.
     ///
     /// A site that trains fewer ranks says nothing of the others: for it, they stay as they are.
     pub fn stack(&self, server: &mut ServerState) -> Result<Stacked, RuleError> {
@@ -120,8 +123,9 @@ where
             next.insert(module.b, b);
             Ok(())
         })?;
+        let halves = halves::round(self.plan, &mut next);
         server.adapter = next;
-        Ok(Stacked { discarded, deviation: total.deviation() })
+        Ok(Stacked { discarded, deviation: total.deviation(), halves })
     }
 
     /// How far the product of the mean factors is from the mean of the products, over all modules; `None`

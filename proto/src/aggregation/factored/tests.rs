@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
+use super::super::halves::read_halves;
 use super::super::step::ServerState;
 use super::miss::Miss;
 use super::part::Part;
@@ -437,12 +438,15 @@ fn a_round_is_the_mean_of_what_its_sites_do_cut_to_the_rank() {
             let values = singular_values(&wanted[m], *input);
             let best = norm(&values[2..]);
             let missed = distance(&made, &wanted[m]);
-            assert!((missed - best).abs() < 1e-4 * norm(&wanted[m]), "{missed} {best}");
+            // bfloat16 keeps eight bits of each factor.
+            assert!((missed - best).abs() < 4e-3 * norm(&wanted[m]), "{missed} {best}");
             assert_eq!(&discarded.tensor, a);
             let share = (best / norm(&wanted[m])).powi(2);
             assert!((discarded.share - share).abs() < 1e-4, "{discarded:?} {share}");
         }
         assert!(stacked.deviation.unwrap().relative > 0.05);
+        assert_eq!(read_halves(&plan, &stacked.halves).unwrap(), server.adapter);
+        assert!(read_halves(&plan, &stacked.halves[1..]).is_err());
     }
 }
 
