@@ -75,12 +75,6 @@ pub enum Reject {
     Unauthenticated(&'static str),
 }
 
-impl From<RuleError> for Reject {
-    fn from(error: RuleError) -> Self {
-        Self::Rule { code: error.code(), why: error.to_string() }
-    }
-}
-
 impl Reject {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -163,5 +157,15 @@ pub enum Error {
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::State(error.to_string())
+    }
+}
+
+impl From<RuleError> for Error {
+    fn from(error: RuleError) -> Self {
+        match error {
+            // Bytes that cannot be read now may be there the next time; a rule will not change its mind.
+            RuleError::Read(_) => Self::State(error.to_string()),
+            _ => Self::Reject(Reject::Rule { code: error.code(), why: error.to_string() }),
+        }
     }
 }

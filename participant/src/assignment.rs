@@ -1,9 +1,7 @@
 //! A task that a site has checked: signed by the coordinator, true to its recipe, allowed here.
 
 use chancery_proto::secagg::Setting;
-use chancery_proto::{
-    BaseShape, Encoded, Moment, Plan, PrivacyMode, Recipe, Tensors, UpdateError, wire,
-};
+use chancery_proto::{BaseShape, Encoded, Plan, PrivacyMode, Recipe, Tensors, UpdateError, wire};
 use chancery_provenance::Digest;
 
 use crate::error::Error;
@@ -49,7 +47,7 @@ impl Assignment {
         if plan.base_shape != *base_shape {
             return Err(refuse(round, "it gives the base model other dimensions"));
         }
-        if let Some(field) = differs(&plan, &recipe) {
+        if let Some(field) = plan.departs_from(&recipe) {
             return Err(refuse(round, &format!("its {field} is not what its recipe gives")));
         }
         plan.ring.check_parameters()?;
@@ -142,27 +140,4 @@ impl Assignment {
         let text = format!("chancery-seed-v1\n{purpose}\n{seed}\n{site}\n{round}");
         *Digest::of(text.as_bytes()).as_bytes()
     }
-}
-
-/// The first field in which a plan is not the one that its recipe gives at its moment.
-fn differs(plan: &Plan, recipe: &Recipe) -> Option<String> {
-    let ranks = (0..plan.roster.len()).map(|site| plan.ranks.get(site).copied());
-    let moment = Moment {
-        run: plan.run.clone(),
-        round: plan.round,
-        base_shape: plan.base_shape,
-        adapter_digest: plan.adapter_digest.clone(),
-        roster: plan.roster.iter().cloned().zip(ranks).collect(),
-        samples: u64::from(plan.ring.weight_cap),
-        sketch: plan.sketch,
-    };
-    let fields = |plan: &Plan| match serde_json::to_value(plan) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let wanted = fields(&Plan::new(recipe, moment));
-    fields(plan)
-        .into_iter()
-        .find(|(name, value)| wanted.get(name) != Some(value))
-        .map(|(name, _)| name)
 }

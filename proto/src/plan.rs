@@ -138,6 +138,27 @@ impl Plan {
         }
     }
 
+    /// The first field in which the plan is not the one that its recipe gives at its moment.
+    pub fn departs_from(&self, recipe: &Recipe) -> Option<String> {
+        let ranks = (0..self.roster.len()).map(|site| self.ranks.get(site).copied());
+        let moment = Moment {
+            run: self.run.clone(),
+            round: self.round,
+            base_shape: self.base_shape,
+            adapter_digest: self.adapter_digest.clone(),
+            roster: self.roster.iter().cloned().zip(ranks).collect(),
+            samples: u64::from(self.ring.weight_cap),
+            sketch: self.sketch,
+        };
+        let fields = |plan: &Self| match serde_json::to_value(plan) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let wanted = fields(&Self::new(recipe, moment));
+        let mut found = fields(self).into_iter();
+        found.find(|(name, value)| wanted.get(name) != Some(value)).map(|(name, _)| name)
+    }
+
     /// The bytes that are signed and sent.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -319,6 +340,25 @@ pub(crate) mod tests {
             sketch: None,
         };
         Plan::new(&recipe, moment)
+    }
+
+    #[test]
+    fn a_plan_that_its_recipe_does_not_give_is_named_by_its_field() {
+        let mut recipe = Recipe::from_toml(crate::recipe::SAMPLE).unwrap();
+        recipe.adapter.rank = 2;
+        assert_eq!(plan().departs_from(&recipe), None);
+        let changed = |change: fn(&mut Plan)| {
+            let mut plan = plan();
+            change(&mut plan);
+            plan.departs_from(&recipe)
+        };
+        assert_eq!(changed(|plan| plan.density = 0.5).as_deref(), Some("density"));
+        assert_eq!(changed(|plan| plan.ring.clip = 9.0).as_deref(), Some("ring"));
+        assert_eq!(changed(|plan| plan.ring.weight_cap = 0).as_deref(), Some("ring"));
+        assert_eq!(changed(|plan| plan.adapter.rank = 0).as_deref(), Some("adapter"));
+        assert_eq!(changed(|plan| plan.ranks = vec![1; 3]).as_deref(), Some("ranks"));
+        assert_eq!(changed(|plan| plan.roster.reverse()).as_deref(), Some("roster"));
+        assert_eq!(changed(|plan| plan.threshold = 2).as_deref(), Some("threshold"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Release {
         let statement =
             Statement::new(vec![Subject::new(input.name, root)], PASSPORT_TYPE, &passport);
         let signed_passport = Bundle::sign(&statement, key)?;
-        let claims = lines(&[signature.clone(), provenance, signed_passport.clone()]);
+        let claims = claims(&signature, &provenance, &signed_passport);
         files.insert("model.sig".to_owned(), signature.to_json().into_bytes());
         files.insert("passport.json".to_owned(), signed_passport.to_json().into_bytes());
         files.insert("claims.jsonl".to_owned(), claims);
@@ -135,8 +135,17 @@ impl Release {
     }
 }
 
+/// Everything the registry says of a release, in one file that tools for model signatures look for.
+pub(crate) fn claims(signature: &Bundle, provenance: &Bundle, passport: &Bundle) -> Vec<u8> {
+    [signature, provenance, passport].into_iter().flat_map(line).collect()
+}
+
 fn lines(bundles: &[Bundle]) -> Vec<u8> {
-    bundles.iter().flat_map(|bundle| (bundle.to_json() + "\n").into_bytes()).collect()
+    bundles.iter().flat_map(line).collect()
+}
+
+fn line(bundle: &Bundle) -> Vec<u8> {
+    (bundle.to_json() + "\n").into_bytes()
 }
 
 /// A model card as the Hugging Face Hub reads it.

@@ -12,6 +12,7 @@ use crate::lineage::Lineage;
 use crate::model_signing::{MODEL_SIGNING_TYPE, compare};
 use crate::passport::{PASSPORT_TYPE, Passport, PassportFacts};
 use crate::predicate::{BUILD_TYPE, SLSA_TYPE};
+use crate::release::claims;
 use crate::release::{ADAPTER, ADAPTER_CONFIG};
 use crate::run::RunEvidence;
 use crate::statement::Statement;
@@ -136,13 +137,13 @@ fn release(dir: &Path, policy: &Policy, journal: &mut Journal) -> Result<(), Ver
             .map_err(|e| journal.fail(name, e.to_string(), Verdict::BundleMalformed))
     };
 
-    let bundle = parse("model.sig", &file("model.sig", journal)?, journal)?;
-    let signature = signed("model.sig", &bundle, &keys, journal)?;
+    let model = parse("model.sig", &file("model.sig", journal)?, journal)?;
+    let signature = signed("model.sig", &model, &keys, journal)?;
     let root = files(dir, &signature, journal)?;
 
     let name = "provenance.sigstore.json";
-    let bundle = parse(name, &file(name, journal)?, journal)?;
-    let provenance = signed(name, &bundle, &keys, journal)?;
+    let slsa = parse(name, &file(name, journal)?, journal)?;
+    let provenance = signed(name, &slsa, &keys, journal)?;
     let receipts = lines(&file("receipts.jsonl", journal)?, journal)?;
     let trainings = lines(&file("trainings.jsonl", journal)?, journal)?;
     let coordinator = coordinator_key(&provenance, policy, journal)?;
@@ -169,9 +170,17 @@ fn release(dir: &Path, policy: &Policy, journal: &mut Journal) -> Result<(), Ver
     let lineage = check_lineage(&car, adapter, &run, journal)?;
 
     let name = "passport.json";
-    let bundle = parse(name, &file(name, journal)?, journal)?;
-    let statement = signed(name, &bundle, &keys, journal)?;
-    check_passport(&statement, &provenance, &run, root, &lineage, &coordinator, journal)
+    let passport = parse(name, &file(name, journal)?, journal)?;
+    let statement = signed(name, &passport, &keys, journal)?;
+    check_passport(&statement, &provenance, &run, root, &lineage, &coordinator, journal)?;
+
+    let name = "claims.jsonl";
+    if file(name, journal)? != claims(&model, &slsa, &passport) {
+        let detail = "it does not hold the three bundles of this release";
+        return Err(journal.fail(name, detail, Verdict::FileChanged));
+    }
+    journal.ok(name, "the three bundles, once more");
+    Ok(())
 }
 
 /// Compares the folder with its signature; each kind of file has its own verdict.

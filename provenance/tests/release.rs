@@ -60,6 +60,7 @@ fn a_flipped_byte_has_a_code_of_its_own_in_every_file() {
         ("trainings.jsonl", "CH6007"),
         ("lineage.car", "CH6008"),
         ("README.md", "CH6009"),
+        ("claims.jsonl", "CH6009"),
         ("adapter_config.json", "CH6009"),
     ] {
         let dir = released(&story);

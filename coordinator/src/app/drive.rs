@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use chancery_proto::aggregation::{Rule, ServerState};
+use chancery_proto::aggregation::ServerState;
 use chancery_proto::secagg::{Revealed, Transcript};
-use chancery_proto::{Accumulator, Downlink, Method, Plan, wire};
+use chancery_proto::{Accumulator, Method, Plan, wire};
 use chancery_provenance::{Bundle, Digest};
 use prost::Message as _;
 
 use super::App;
 use super::intake::{site_number, survivors};
-use crate::aggregate::{delta, seen, sum};
+use crate::aggregate::{Made, Updates};
 use crate::clock;
 use crate::error::{Error, Reject};
 use crate::publish::publish;
 use crate::receipt::receipt;
-use crate::round::{BySite, Discarded, Event, Masked, Missed, Phase, Round, Sum, Update};
+use crate::round::{BySite, Event, Masked, Phase, Round, Sum, Update};
 use crate::run::{Run, RunState};
 
 /// How long to wait after an effect failed before it is tried again.
@@ -102,67 +102,20 @@ impl App {
         masked: Option<&Masked>,
     ) -> Result<(), Error> {
         let plan = &round.plan;
-        let mut server = ServerState::new(self.tensors(&digest(&plan.adapter_digest)?).await?);
-        if let Some(moments) = &run.moments {
-            server.moments = self.tensors(&digest(moments)?).await?;
-        }
-        let digests = updates.values().map(|u| digest(&u.digest)).collect::<Result<Vec<_>, _>>()?;
-        let sites =
-            updates.keys().map(|site| site_number(plan, site)).collect::<Result<Vec<_>, _>>()?;
-        if plan.method == Method::Stack {
-            let stacked = tokio::task::block_in_place(|| {
-                Ok::<_, Error>(
-                    seen(&self.blobs, plan, &sites, &digests)
-                        .stack(&mut server)
-                        .map_err(Reject::from)?,
-                )
-            });
-            let Some(stacked) = self.unless_rejected(run, plan, stacked).await? else {
-                return Ok(());
-            };
-            let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
-            let change = Some(self.blobs.put(stacked.halves).await?.to_string());
-            let discarded = stacked.discarded.into_iter();
-            let discarded =
-                discarded.map(|cut| Discarded { tensor: cut.tensor, share: cut.share }).collect();
-            let deviation = stacked.deviation.map(Missed::exactly);
-            let sum = Sum { adapter, change, deviation, discarded, ..Sum::default() };
-            return self.tell(&run.id, Event::Aggregated { sum }).await;
-        }
-        let mut sum = tokio::task::block_in_place(|| sum(&self.blobs, plan, &digests))?;
-        let mut transcript = None;
-        if let Some(masked) = masked {
-            let record = self.unmask(plan, updates, masked, &mut sum).await;
-            let Some(record) = self.unless_rejected(run, plan, record).await? else {
-                return Ok(());
-            };
-            transcript = Some(self.blobs.put(record).await?.to_string());
-        }
-        let packed = (plan.downlink() == Downlink::Sum).then(|| sum.to_packed());
-        let step = tokio::task::block_in_place(|| {
-            let delta = delta(&self.blobs, plan, &digests, sum)?;
-            let missed = match plan.sketch {
-                Some(_) => estimated(plan, &server, &delta),
-                None if plan.method.is_exact() || plan.aggregation != Rule::Mean => None,
-                None => seen(&self.blobs, plan, &sites, &digests)
-                    .deviation(&server)
-                    .map_err(Reject::from)?
-                    .map(Missed::exactly),
-            };
-            let change = server.step(plan, &delta).map_err(Reject::from)?;
-            Ok::<_, Error>((missed, change.map(|change| change.as_bytes().to_vec())))
-        });
-        let Some((deviation, change)) = self.unless_rejected(run, plan, step).await? else {
-            return Ok(());
+        let made = self.make(run, plan, updates, masked).await;
+        let (made, record) = match made {
+            Ok(made) => made,
+            // What does not fit now will not fit the next time either.
+            Err(Error::Reject(reject)) => {
+                let why = format!("round {}: {}: {reject}", plan.round, reject.code());
+                return self.tell(&run.id, Event::Stop { why }).await;
+            }
+            Err(error) => return Err(error),
         };
-        let adapter = self.blobs.put(server.adapter.to_safetensors()?).await?.to_string();
-        let change = match packed.or(change) {
-            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
-            None => None,
-        };
-        let moments = match server.moments.is_empty() {
+        let adapter = self.blobs.put(made.server.adapter.to_safetensors()?).await?.to_string();
+        let moments = match made.server.moments.is_empty() {
             true => None,
-            false => Some(self.blobs.put(server.moments.to_safetensors()?).await?.to_string()),
+            false => Some(made.server.moments.to_safetensors()?),
         };
         tracing::info!(run.id = run.id, round.number = plan.round, adapter, "summed");
         let spent: Vec<String> = masked
@@ -170,28 +123,50 @@ impl App {
             .flat_map(|masked| masked.releases.values())
             .map(|release| release.blob.clone())
             .collect();
-        let spent_now = spent.clone();
-        let discarded = Vec::new();
-        let sum = Sum { adapter, moments, change, deviation, discarded, transcript, spent };
+        let sum = Sum {
+            adapter,
+            moments: self.keep(moments).await?,
+            change: self.keep(made.change).await?,
+            deviation: made.missed,
+            discarded: made.discarded,
+            transcript: self.keep(record).await?,
+            spent: spent.clone(),
+        };
         self.tell(&run.id, Event::Aggregated { sum }).await?;
-        self.forget(&spent_now).await
+        self.forget(&spent).await
     }
 
-    /// What came out, or nothing when the round has ended over it: what does not fit now will not fit the
-    /// next time either.
-    async fn unless_rejected<T>(
+    /// The new adapter, and of a masked round the record that lets anyone make it again.
+    async fn make(
         &self,
         run: &Run,
         plan: &Plan,
-        outcome: Result<T, Error>,
-    ) -> Result<Option<T>, Error> {
-        match outcome {
-            Ok(value) => Ok(Some(value)),
-            Err(Error::Reject(reject)) => {
-                let why = format!("round {}: {}: {reject}", plan.round, reject.code());
-                self.tell(&run.id, Event::Stop { why }).await.map(|()| None)
-            }
-            Err(error) => Err(error),
+        updates: &BySite<Update>,
+        masked: Option<&Masked>,
+    ) -> Result<(Made, Option<Vec<u8>>), Error> {
+        let mut server = ServerState::new(self.tensors(&digest(&plan.adapter_digest)?).await?);
+        if let Some(moments) = &run.moments {
+            server.moments = self.tensors(&digest(moments)?).await?;
+        }
+        let sites = updates.keys().map(|site| site_number(plan, site)).collect::<Result<_, _>>()?;
+        let digests = updates.values().map(|u| digest(&u.digest)).collect::<Result<_, _>>()?;
+        let seen = Updates { blobs: &self.blobs, plan, sites, digests };
+        if plan.method == Method::Stack {
+            return Ok((tokio::task::block_in_place(|| seen.stack(server))?, None));
+        }
+        let mut sum = tokio::task::block_in_place(|| seen.sum())?;
+        let record = match masked {
+            Some(masked) => Some(self.unmask(plan, updates, masked, &mut sum).await?),
+            None => None,
+        };
+        Ok((tokio::task::block_in_place(|| seen.average(server, sum))?, record))
+    }
+
+    /// Stores what there is to store.
+    async fn keep(&self, bytes: Option<Vec<u8>>) -> Result<Option<String>, Error> {
+        match bytes {
+            Some(bytes) => Ok(Some(self.blobs.put(bytes).await?.to_string())),
+            None => Ok(None),
         }
     }
 
@@ -241,13 +216,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-/// What averaging the factors missed, as far as probes tell.
-fn estimated(plan: &Plan, server: &ServerState, delta: &[f32]) -> Option<Missed> {
-    let (found, largest) = plan.deviation(delta, &server.mean(plan, delta))?;
-    let finite = |x: f64| if x.is_finite() { x } else { f64::MAX };
-    Some(Missed { relative: found.relative, low: found.low, high: finite(found.high), largest })
 }
 
 fn digest(text: &str) -> Result<Digest, Error> {

@@ -134,6 +134,13 @@ impl AuditFolder {
             audit.run.clone_from(&receipt.run);
             let plan = Plan::from_json(receipt.plan.as_bytes())
                 .with_context(|| format!("the plan of round {}", receipt.round))?;
+            if let Some(field) = plan.departs_from(&recipe) {
+                bail!(
+                    "CH6106: the {field} in the plan of round {} is not what the recipe gives",
+                    receipt.round
+                );
+            }
+            plan.base_shape.check()?;
             let before = match server.take() {
                 Some(server) => server,
                 None => {
