@@ -13,6 +13,7 @@ mod svd;
 mod tests;
 mod values;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use self::miss::Miss;
@@ -23,6 +24,7 @@ use super::error::RuleError;
 use super::halves;
 use super::packed::level;
 use super::step::ServerState;
+use crate::adapter::Factor;
 use crate::plan::Plan;
 use crate::sketch::Deviation;
 use crate::tensor::{Tensor, Tensors};
@@ -60,24 +62,29 @@ pub struct Seen<'a, F> {
 impl Plan {
     /// What a site starts from: the first ranks of the adapter, as many as the site trains.
     pub fn start(&self, site: usize, adapter: &Tensors) -> Tensors {
-        let rank = self.adapter_of(site).rank;
-        if rank == self.adapter.rank {
-            return adapter.clone();
-        }
         let mut start = Tensors::new();
-        for pair in self.adapter.layout(&self.base_shape).as_chunks::<2>().0 {
-            let [(a, [_, input]), (b, [output, _])] = pair;
-            let (Some(all_a), Some(all_b)) = (adapter.get(a), adapter.get(b)) else { continue };
-            let rows = all_a.data().iter().take(rank * input).copied().collect();
-            let columns = all_b.data().chunks(self.adapter.rank);
-            let columns = columns.flat_map(|row| row.iter().take(rank).copied()).collect();
-            for (name, shape, data) in [(a, [rank, *input], rows), (b, [*output, rank], columns)] {
-                if let Ok(tensor) = Tensor::new(shape.to_vec(), data) {
-                    start.insert(name.clone(), tensor);
-                }
+        for (name, shape) in self.layout_of(site) {
+            let data = self.first_ranks(site, &name, adapter).into_owned();
+            if let Ok(tensor) = Tensor::new(shape.to_vec(), data) {
+                start.insert(name, tensor);
             }
         }
+        // What does not train is the same for everyone.
+        for (name, tensor) in adapter.iter().filter(|(name, _)| !self.factors.trains_tensor(name)) {
+            start.insert(name, tensor.clone());
+        }
         start
+    }
+
+    /// The part of one tensor that a site trains: rows of A, columns of B.
+    fn first_ranks<'a>(&self, site: usize, name: &str, adapter: &'a Tensors) -> Cow<'a, [f32]> {
+        let data = adapter.get(name).map_or(&[][..], |tensor| tensor.data());
+        let (rank, whole) = (self.adapter_of(site).rank, self.adapter.rank.max(1));
+        match Factor::of(name) {
+            _ if rank == whole => Cow::Borrowed(data),
+            Some(Factor::A) => Cow::Borrowed(data.get(..data.len() / whole * rank).unwrap_or(data)),
+            _ => data.chunks(whole).flat_map(|row| row.iter().take(rank).copied()).collect(),
+        }
     }
 }
 
@@ -152,23 +159,21 @@ where
             let elements = plan.elements_of(*site);
             let open = || (self.open)(index).map_err(RuleError::read);
             let level = level(ring, open()?, elements)?;
-            let rank = plan.adapter_of(*site).rank;
-            let start = plan.start(*site, before);
-            sites.push((Values::new(ring, open()?, elements, level), level, rank, start));
+            sites.push((*site, Values::new(ring, open()?, elements, level), level));
         }
-        let total: f64 = sites.iter().map(|(_, level, ..)| f64::from(*level)).sum();
+        let total: f64 = sites.iter().map(|(.., level)| f64::from(*level)).sum();
         for pair in plan.adapter.layout(&plan.base_shape).as_chunks::<2>().0 {
             let [(a, [_, input]), (b, [output, _])] = pair;
             let mut factors = Vec::with_capacity(sites.len());
-            for (values, level, rank, start) in &mut sites {
+            for (site, values, level) in &mut sites {
                 let mut trained = |name: &str| {
-                    let start = start.get(name).map_or(&[][..], |tensor| tensor.data());
+                    let start = plan.first_ranks(*site, name, before);
                     let mut data = values.take(start.len())?;
-                    data.iter_mut().zip(start).for_each(|(x, start)| *x += start);
+                    data.iter_mut().zip(start.iter()).for_each(|(x, start)| *x += start);
                     Ok::<_, RuleError>(data)
                 };
-                let share = f64::from(*level) / total;
-                factors.push((trained(a)?, trained(b)?, vec![share; *rank]));
+                let shares = vec![f64::from(*level) / total; plan.adapter_of(*site).rank];
+                factors.push((trained(a)?, trained(b)?, shares));
             }
             let part = |(a, b, shares)| Part { a, b, shares };
             let parts = factors.iter().map(|(a, b, shares)| (&a[..], &b[..], shares.clone()));
