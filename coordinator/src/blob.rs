@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chancery_provenance::Digest;
@@ -24,6 +25,21 @@ pub(crate) struct Blobs {
 
 /// Bytes that are moved at once.
 const PART: usize = 1 << 20;
+
+/// An upload that nobody has gone on with for this long is given up; its round is over by then.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Removes uploads that were given up.
+fn sweep(uploads: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(uploads)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > ABANDONED {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
 
 /// Frees an upload again, also when its call is dropped half-way.
 struct Turn<'a>(&'a Blobs, PathBuf);
@@ -51,6 +67,7 @@ impl Blobs {
             fs::create_dir_all(folder)
                 .map_err(|source| Error::File { path: folder.clone(), source })?;
         }
+        sweep(&uploads).map_err(|source| Error::File { path: uploads.clone(), source })?;
         let store = LocalFileSystem::new_with_prefix(blobs)?.with_fsync(true);
         Ok(Self { store, uploads, busy: Mutex::default() })
     }
@@ -217,6 +234,22 @@ mod tests {
         assert!(again.complete);
         let (range, size) = blobs.range(&digest, 10, 5).await.unwrap();
         assert_eq!((range.as_ref(), size), (&bytes[10..15], 100));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn uploads_that_were_given_up_are_removed_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        for digest in [&old, &new] {
+            blobs.append("s", digest, 3, 0, b"x").await.unwrap();
+        }
+        let path = blobs.part("s", &old);
+        let long_ago = fs::metadata(&path).unwrap().modified().unwrap() - 2 * ABANDONED;
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        assert_eq!(blobs.stat("s", &old).await.unwrap().stored, 0);
+        assert_eq!(blobs.stat("s", &new).await.unwrap().stored, 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]
