@@ -79,6 +79,11 @@ pub(crate) fn print(cohort: &mut Cohort) -> anyhow::Result<()> {
             missed = missed.max(sent.missed.map_or(0.0, |found| found.relative));
         }
         let scores = cohort.scores(Some(&adapter))?;
+        // Nobody looks at what floats miss: that is how it is done elsewhere.
+        let missed = match way.codec {
+            Some(_) => format!("{:.1} %", missed * 100.0),
+            None => "-".to_owned(),
+        };
         let (all, rounds) = (up + down, way.rounds as usize);
         most = most.max(all / rounds);
         let less = 100.0 * (1.0 - (all / rounds) as f64 / most as f64);
@@ -88,12 +93,11 @@ pub(crate) fn print(cohort: &mut Cohort) -> anyhow::Result<()> {
         let each: Vec<String> =
             scores.iter().map(|(_, accuracy)| format!("{:.1}", accuracy * 100.0)).collect();
         println!(
-            "{:<30}{:>7}{:>9}{:>9}{less:>6.1} %{all:>11}{:>6.1} %{loss:>7.3}{accuracy:>7.1}  {}",
+            "{:<30}{:>7}{:>9}{:>9}{less:>6.1} %{all:>11}{missed:>8}{loss:>7.3}{accuracy:>7.1}  {}",
             way.name,
             way.rounds,
             up / rounds,
             down / rounds,
-            missed * 100.0,
             each.join(" / ")
         );
         if way.codec == Some(DEFAULT) && matches!(way.method, Method::Ffa | Method::Rolora) {
