@@ -19,9 +19,10 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The largest bundle that is read.
 pub const BUNDLE_LIMIT: usize = 16 << 20;
 
-/// A signed statement.
+/// A signed statement. Fields that are not known are refused, as ProtoJSON asks: what they say would go
+/// unchecked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Bundle {
     media_type: String,
     verification_material: VerificationMaterial,
@@ -29,7 +30,7 @@ pub struct Bundle {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct VerificationMaterial {
     public_key: PublicKeyHint,
     #[serde(default)]
@@ -37,13 +38,14 @@ struct VerificationMaterial {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PublicKeyHint {
     #[serde(default)]
     hint: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Envelope {
     payload: String,
     payload_type: String,
@@ -51,6 +53,7 @@ struct Envelope {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Signature {
     sig: String,
     #[serde(default)]
