@@ -283,3 +283,43 @@ fn to_named(tensor: Tensor<2>) -> Result<Named, TrainError> {
 fn unreadable(error: impl std::fmt::Debug) -> TrainError {
     TrainError::Adapter { why: format!("the device gave no values back: {error:?}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use chancery_proto::{Factors, Recipe, SAMPLE};
+
+    use super::*;
+
+    /// How far a few steps take the example base's adapter from where it began.
+    fn distance(proximal: f64) -> f64 {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let mut trainer = BurnTrainer::new(BaseModel::open(&examples.join("base")).unwrap());
+        let data = Dataset::from_jsonl(&examples.join("data/hospital/train.jsonl")).unwrap();
+        let mut recipe = Recipe::from_toml(SAMPLE).unwrap();
+        recipe.adapter.rank = 2;
+        (recipe.training.steps, recipe.training.batch) = (8, 2);
+        (recipe.training.warmup, recipe.training.proximal) = (0, proximal);
+        let start = recipe.adapter.initial(&trainer.shape(), 1).unwrap();
+        let job = TrainJob {
+            adapter: recipe.adapter,
+            factors: Factors::B,
+            training: recipe.training,
+            round: 1,
+            rounds: 1,
+            site_seed: 1,
+        };
+        let trained = trainer.train(&job, &start, &data, &mut |_| Flow::Continue).unwrap();
+        let squares = trained.adapter.iter().zip(start.iter()).flat_map(|((_, new), (_, old))| {
+            new.data().iter().zip(old.data()).map(|(new, old)| f64::from(new - old).powi(2))
+        });
+        squares.sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn fedprox_keeps_a_site_near_where_the_round_began() {
+        let [free, held, tight] = [0.0, 1.0, 1000.0].map(distance);
+        assert!(free > 1.02 * held && held > 1.5 * tight, "{free} {held} {tight}");
+    }
+}
