@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chancery_proto::aggregation::Rule;
-use chancery_proto::{BaseShape, Moment, Plan, PrivacyMode, Recipe, Sketch, secagg};
+use chancery_proto::{BaseShape, Moment, Plan, Recipe, Sketch, secagg};
 use chancery_provenance::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -311,9 +310,7 @@ impl Run {
 
     /// Probes for methods that are not exact, where it cannot be computed what they miss. Their range follows from the last round's answers.
     fn sketch(&self) -> Option<Sketch> {
-        let federation = &self.recipe.federation;
-        let seen = self.recipe.privacy.mode == PrivacyMode::Trusted;
-        if seen || federation.method.is_exact() || federation.aggregation != Rule::Mean {
+        if !self.recipe.needs_probes() {
             return None;
         }
         let last = self.history.last().and_then(|round| match &round.phase {

@@ -5,6 +5,7 @@ mod client;
 mod clock;
 mod data;
 mod error;
+mod held;
 mod home;
 mod join;
 mod masked;

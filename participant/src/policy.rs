@@ -58,8 +58,12 @@ pub struct Policy {
 impl Policy {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(crate::error::at(path))?;
-        let file =
+        let file: PolicyFile =
             toml::from_str(&text).map_err(|e| Error::Key(format!("{}: {e}", path.display())))?;
+        if file.max_rank == Some(0) {
+            let why = "max_rank must be at least 1; leave it out to set no limit";
+            return Err(Error::Key(format!("{}: {why}", path.display())));
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -171,6 +175,7 @@ mod tests {
         recipe.federation.method = Method::Stack;
         small.check(&recipe, 1).unwrap();
         assert_eq!(small.max_rank(), Some(4));
+        assert!(policy("privacy = [\"masked\"]\nmax_rank = 0").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 
 use chancery_proto::secagg::Journal;
-use chancery_provenance::{Bundle, Digest, RECEIPT_TYPE, Receipt};
+use chancery_provenance::{Bundle, Digest, Participation, RECEIPT_TYPE, Receipt};
 
 use crate::client::Client;
 use crate::error::{Error, at};
@@ -47,15 +47,9 @@ pub(crate) async fn fetch(home: &Home, client: &Client, run: &str) -> Result<Rec
                 return Err(wrong(round, "it does not follow the one before"));
             }
             let listed = receipt.participants.iter().find(|part| part.key == own_key);
-            let signed = signed_root(home, run, round);
-            match (listed, signed) {
-                (Some(part), Some(root)) if part.chunk_root == root => found.own += 1,
-                (Some(_), Some(_)) => {
-                    return Err(wrong(round, "it names another update of this site"));
-                }
-                // Trusted rounds leave no journal; the statement over the update is the site's own.
-                (Some(_), None) => found.own += 1,
-                (None, _) => {}
+            match held_against(journal(home, run, round).as_ref(), listed) {
+                Ok(own) => found.own += usize::from(own),
+                Err(why) => return Err(wrong(round, why)),
             }
             write(&folder.join(format!("{round:04}.json")), text.as_bytes(), 0o644)?;
             previous = Some(bundle.digest());
@@ -64,9 +58,72 @@ pub(crate) async fn fetch(home: &Home, client: &Client, run: &str) -> Result<Rec
     }
 }
 
-/// The root that this site signed in a masked round.
-fn signed_root(home: &Home, run: &str, round: u32) -> Option<String> {
+/// Whether this site's own update is in a round's sum, by its own record and what the receipt lists of it;
+/// or what the receipt says against the record.
+fn held_against(
+    journal: Option<&Journal>,
+    listed: Option<&Participation>,
+) -> Result<bool, &'static str> {
+    let signed = journal.and_then(Journal::update).map(hex::encode);
+    match (listed, signed) {
+        (Some(part), Some(root)) if part.chunk_root != root => {
+            Err("it names another update of this site")
+        }
+        // Trusted rounds leave no journal; the statement over the update is the site's own.
+        (Some(_), _) => Ok(true),
+        (None, _) if journal.is_some_and(Journal::confirmed) => {
+            Err("it leaves out an update of this site that the survivors have confirmed")
+        }
+        // Declared lost: the round went on without this site.
+        (None, _) => Ok(false),
+    }
+}
+
+/// What this site recorded of a masked round.
+fn journal(home: &Home, run: &str, round: u32) -> Option<Journal> {
     let name = format!("{}-{round}", run_name(run));
     let text = fs::read(home.dir().join("rounds").join(name).join("journal")).ok()?;
-    serde_json::from_slice::<Journal>(&text).ok()?.update().map(hex::encode)
+    serde_json::from_slice(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(update: bool, confirmed: bool) -> Journal {
+        let pin = |set: bool, byte: &str| match set {
+            true => format!("\"{}\"", byte.repeat(32)),
+            false => "null".to_owned(),
+        };
+        let text = format!(
+            r#"{{"plan":"{}","session":null,"shared":null,"update":{},"survivors":{},"closed":true}}"#,
+            "00".repeat(32),
+            pin(update, "11"),
+            pin(confirmed, "22"),
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn listed(byte: &str) -> Participation {
+        Participation {
+            pseudonym: "site-1".to_owned(),
+            key: String::new(),
+            update_digest: Digest::of(b"update"),
+            chunk_root: byte.repeat(32),
+            statement_digest: Digest::of(b"statement"),
+        }
+    }
+
+    #[test]
+    fn a_receipt_must_agree_with_the_sites_own_record() {
+        let (masked, confirmed) = (journal(true, false), journal(true, true));
+        assert_eq!(held_against(Some(&confirmed), Some(&listed("11"))), Ok(true));
+        assert!(held_against(Some(&confirmed), Some(&listed("33"))).is_err());
+        assert!(held_against(Some(&confirmed), None).is_err());
+        // Lost after its upload, and before anybody confirmed it.
+        assert_eq!(held_against(Some(&masked), None), Ok(false));
+        // A trusted round, and one without this site.
+        assert_eq!(held_against(None, Some(&listed("33"))), Ok(true));
+        assert_eq!(held_against(None, None), Ok(false));
+    }
 }

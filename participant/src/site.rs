@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chancery_proto::aggregation::{Change, ServerState, halves_size, read_halves};
+use chancery_proto::Malformed;
 use chancery_proto::secagg::ChunkRoot;
 use chancery_proto::wire::{self, task::Work};
-use chancery_proto::{Accumulator, Downlink, Malformed, Tensors};
 use chancery_provenance::{Bundle, Digest, base_manifest};
 use tokio::sync::watch;
 
@@ -18,6 +17,7 @@ use crate::client::{Client, persist};
 use crate::clock::Stopwatch;
 use crate::data::Dataset;
 use crate::error::{Error, at};
+use crate::held::Held;
 use crate::home::{Home, key_error};
 use crate::masked::MaskedRound;
 use crate::model::BaseModel;
@@ -41,7 +41,7 @@ pub struct Site {
     train: Arc<Dataset>,
     held_out: Arc<Dataset>,
     task: String,
-    adapter: Option<(Digest, Arc<Tensors>)>,
+    held: Held,
 }
 
 /// Where a site's examples are.
@@ -89,7 +89,7 @@ impl Site {
             train: Arc::new(train),
             held_out: Arc::new(held_out),
             task: data.task.to_owned(),
-            adapter: None,
+            held: Held::default(),
         })
     }
 
@@ -102,11 +102,7 @@ impl Site {
                 samples: self.train.len() as u64,
                 task: self.task.clone(),
                 max_rank: self.home.policy()?.max_rank().unwrap_or(0),
-                adapter_digest: self
-                    .adapter
-                    .as_ref()
-                    .map(|(d, _)| d.to_string())
-                    .unwrap_or_default(),
+                adapter_digest: self.held.digest(),
             };
             let client = self.client.clone();
             let task = persist(|| client.next_task(request.clone())).await?;
@@ -199,7 +195,7 @@ impl Site {
             rounds: plan.rounds,
             factors: plan.factors,
         });
-        let adapter = self.adapter(assignment, &plan.adapter_digest).await?;
+        let adapter = self.held.get(&self.client, assignment, &plan.adapter_digest).await?;
         let start = Arc::new(assignment.start(&adapter));
         let job = assignment.job(&self.home.site().site);
         let (data, tensors) = (Arc::clone(&self.train), Arc::clone(&start));
@@ -260,8 +256,8 @@ impl Site {
     ) -> Result<(), Error> {
         let plan = &assignment.plan;
         let with_base = task.with_base;
-        self.follow(assignment, task).await?;
-        let adapter = self.adapter(assignment, &task.adapter_digest).await?;
+        self.held.follow(&self.client, assignment, task).await?;
+        let adapter = self.held.get(&self.client, assignment, &task.adapter_digest).await?;
         let max_length = assignment.recipe.training.max_length;
         let config = plan.adapter.clone();
         let data = Arc::clone(&self.held_out);
@@ -297,79 +293,6 @@ impl Site {
             accuracy: scored.accuracy,
         });
         handed_in.map(|_| ())
-    }
-
-    /// Makes the round's new adapter out of what changed, when this site holds what that takes. What does
-    /// not come out right is downloaded whole instead.
-    async fn follow(
-        &mut self,
-        assignment: &Assignment,
-        task: &wire::Evaluate,
-    ) -> Result<(), Error> {
-        let plan = &assignment.plan;
-        let way = plan.downlink();
-        let held =
-            self.adapter.as_ref().filter(|(digest, _)| digest.to_string() == plan.adapter_digest);
-        let before = match held {
-            Some((_, tensors)) => tensors.as_ref().clone(),
-            None if way == Downlink::Halves => Tensors::new(),
-            None => return Ok(()),
-        };
-        if task.change_digest.is_empty() {
-            return Ok(());
-        }
-        let changed: Digest = task.change_digest.parse().map_err(key_error)?;
-        let size = match way {
-            Downlink::Sum => plan.ring.packed_len(plan.elements()),
-            Downlink::Change => Change::size(plan),
-            Downlink::Halves => halves_size(plan),
-        };
-        let bytes = self.client.download(&changed, size).await?;
-        let mut server = ServerState::new(before);
-        match way {
-            Downlink::Sum => {
-                let mut sum = Accumulator::new(&plan.ring, plan.elements())?;
-                sum.add(bytes.as_ref())?;
-                server.step(plan, &sum.finish()?.values).map_err(key_error)?;
-            }
-            Downlink::Change => {
-                let change = Change::parse(plan, &bytes).map_err(key_error)?;
-                change.apply(plan, &mut server.adapter);
-            }
-            Downlink::Halves => server.adapter = read_halves(plan, &bytes).map_err(key_error)?,
-        }
-        let digest = Digest::of(&server.adapter.to_safetensors()?);
-        if digest.to_string() == task.adapter_digest {
-            self.adapter = Some((digest, Arc::new(server.adapter)));
-        }
-        Ok(())
-    }
-
-    /// The adapter with this digest: the one at hand, the seeded start, or a download.
-    async fn adapter(
-        &mut self,
-        assignment: &Assignment,
-        digest: &str,
-    ) -> Result<Arc<Tensors>, Error> {
-        let wanted: Digest = digest.parse().map_err(key_error)?;
-        if let Some((held, tensors)) = &self.adapter
-            && *held == wanted
-        {
-            return Ok(Arc::clone(tensors));
-        }
-        let start = assignment.initial_adapter()?;
-        let tensors = if Digest::of(&start.to_safetensors()?) == wanted {
-            start
-        } else {
-            let cap = start.elements() * 4 + (1 << 20);
-            let bytes = self.client.download(&wanted, cap).await?;
-            let tensors = Tensors::from_safetensors(&bytes)?;
-            start.same_layout(&tensors)?;
-            tensors
-        };
-        let tensors = Arc::new(tensors);
-        self.adapter = Some((wanted, Arc::clone(&tensors)));
-        Ok(tensors)
     }
 
     /// Runs `work` on a thread of its own while this one says that the site is alive.

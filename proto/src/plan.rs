@@ -154,6 +154,13 @@ impl Plan {
             Ok(serde_json::Value::Object(fields)) => fields,
             _ => serde_json::Map::new(),
         };
+        // Probes are asked where the method needs them, and few enough.
+        let asked = self
+            .sketch
+            .map_or(!recipe.needs_probes(), |sketch| recipe.needs_probes() && sketch.is_sound());
+        if !asked {
+            return Some("sketch".to_owned());
+        }
         let wanted = fields(&Self::new(recipe, moment));
         let mut found = fields(self).into_iter();
         found.find(|(name, value)| wanted.get(name) != Some(value)).map(|(name, _)| name)
@@ -358,6 +365,31 @@ pub(crate) mod tests {
         assert_eq!(changed(|plan| plan.adapter.rank = 0).as_deref(), Some("adapter"));
         assert_eq!(changed(|plan| plan.ranks = vec![1; 3]).as_deref(), Some("ranks"));
         assert_eq!(changed(|plan| plan.roster.reverse()).as_deref(), Some("roster"));
+        let sketch = Sketch { probes: 8, range: 1.0 };
+        let asks: fn(&mut Plan) = |plan| plan.sketch = Some(Sketch { probes: 8, range: 1.0 });
+        assert_eq!(changed(asks).as_deref(), Some("sketch"));
+        recipe.federation.method = Method::Fedit;
+        let mut fedit = plan();
+        (fedit.method, fedit.factors) = (Method::Fedit, Factors::Both);
+        fedit.recipe_digest = recipe.digest();
+        assert_eq!(fedit.departs_from(&recipe).as_deref(), Some("sketch"));
+        fedit.sketch = Some(sketch);
+        assert_eq!(fedit.departs_from(&recipe), None);
+        for bad in [Sketch { probes: u32::MAX, ..sketch }, Sketch { range: f32::NAN, ..sketch }] {
+            fedit.sketch = Some(bad);
+            assert_eq!(fedit.departs_from(&recipe).as_deref(), Some("sketch"));
+        }
+    }
+
+    #[test]
+    fn thresholds_of_plans_are_their_recipes() {
+        let mut recipe = Recipe::from_toml(crate::recipe::SAMPLE).unwrap();
+        recipe.adapter.rank = 2;
+        let changed = |change: fn(&mut Plan)| {
+            let mut plan = plan();
+            change(&mut plan);
+            plan.departs_from(&recipe)
+        };
         assert_eq!(changed(|plan| plan.threshold = 2).as_deref(), Some("threshold"));
     }
 

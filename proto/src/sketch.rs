@@ -39,6 +39,11 @@ pub struct Deviation {
 }
 
 impl Sketch {
+    /// Whether a site can be asked this: a few probes, and a range that is one.
+    pub(crate) fn is_sound(&self) -> bool {
+        (2..=64).contains(&self.probes) && self.range > 0.0 && self.range.is_finite()
+    }
+
     /// Numbers that an update is longer by.
     pub fn elements(&self, adapter: &AdapterConfig, base: &BaseShape) -> usize {
         let outputs: usize = modules(adapter, base).iter().map(|module| module.output).sum();

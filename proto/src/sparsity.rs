@@ -23,16 +23,9 @@ impl Places {
     }
 
     /// The places, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
-        let mut rng = ChaCha20Rng::from_seed(self.seed);
-        let (total, mut needed) = (self.total, self.kept);
-        (0..total).filter(move |place| {
-            // Taken with probability needed / left; once as many are needed as are left, always.
-            let left = (total - place) as u128;
-            let taken = u128::from(rng.next_u64()) * left < (needed as u128) << 64;
-            needed -= usize::from(taken);
-            taken
-        })
+    pub fn iter(&self) -> PlacesIter {
+        let rng = ChaCha20Rng::from_seed(self.seed);
+        PlacesIter { rng, next: 0, total: self.total, needed: self.kept }
     }
 
     /// The values at the places.
@@ -49,6 +42,31 @@ impl Places {
             }
         }
         values
+    }
+}
+
+/// The places of one round, one after the other.
+pub struct PlacesIter {
+    rng: ChaCha20Rng,
+    next: usize,
+    total: usize,
+    needed: usize,
+}
+
+impl Iterator for PlacesIter {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        while self.needed > 0 {
+            // Taken with probability needed / left; once as many are needed as are left, always.
+            let (place, left) = (self.next, (self.total - self.next) as u128);
+            self.next += 1;
+            if u128::from(self.rng.next_u64()) * left < (self.needed as u128) << 64 {
+                self.needed -= 1;
+                return Some(place);
+            }
+        }
+        None
     }
 }
 

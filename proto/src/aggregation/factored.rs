@@ -159,7 +159,8 @@ where
             let elements = plan.elements_of(*site);
             let open = || (self.open)(index).map_err(RuleError::read);
             let level = level(ring, open()?, elements)?;
-            sites.push((*site, Values::new(ring, open()?, elements, level), level));
+            let values = Values::new(ring, open()?, elements, level, plan.places());
+            sites.push((*site, values, level));
         }
         let total: f64 = sites.iter().map(|(.., level)| f64::from(*level)).sum();
         for pair in plan.adapter.layout(&plan.base_shape).as_chunks::<2>().0 {

@@ -55,6 +55,12 @@ impl Journal {
         self.update.map(|Pin(root)| root)
     }
 
+    /// Whether this site has signed a set of survivors. It signs none that lacks it, and only one: if the
+    /// round succeeds, its update is in the sum.
+    pub fn confirmed(&self) -> bool {
+        self.survivors.is_some()
+    }
+
     /// The round is over; its secret can be destroyed.
     pub fn close(&mut self) {
         self.closed = true;

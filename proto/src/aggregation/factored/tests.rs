@@ -1,151 +1,24 @@
 //! Against dense matrices in f64: the sum is exact, the cut is the best there is, and costs what it says.
 
+mod oracle;
+
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
 
 use super::super::halves::read_halves;
 use super::super::step::ServerState;
 use super::miss::Miss;
-use super::part::Part;
 use super::stack::{Cut, stack};
 use super::*;
 use crate::plan::tests::plan;
 use crate::recipe::{Method, Recipe, SAMPLE};
 use crate::secagg::Member;
 use crate::{Moment, PrivacyMode};
+use oracle::{Cohort, Site, dense, distance, norm, singular_values, unit};
 
 /// One decimal above what f32 factors can hold.
 const ROUNDING: f64 = 1e-6;
-
-/// Sites that made up their factors of one module.
-#[derive(Clone, Debug)]
-struct Cohort {
-    shape: [usize; 2],
-    sites: Vec<Site>,
-}
-
-#[derive(Clone, Debug)]
-struct Site {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    rank: usize,
-    share: f64,
-}
-
-impl Cohort {
-    /// One site for each of `ranks`, with unequal shares.
-    fn random(seed: u64, shape: [usize; 2], ranks: &[usize]) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let weights: Vec<f64> = ranks.iter().map(|_| 1.2 + f64::from(unit(&mut rng))).collect();
-        let total: f64 = weights.iter().sum();
-        let site = |(rank, weight): (&usize, &f64)| Site {
-            a: (0..rank * shape[1]).map(|_| unit(&mut rng)).collect(),
-            b: (0..rank * shape[0]).map(|_| unit(&mut rng)).collect(),
-            rank: *rank,
-            share: weight / total,
-        };
-        Self { shape, sites: ranks.iter().zip(&weights).map(site).collect() }
-    }
-
-    fn parts(&self) -> Vec<Part<'_>> {
-        let part = |s: &'_ Site| (s.rank, s.share);
-        self.sites
-            .iter()
-            .map(|s| Part { a: &s.a, b: &s.b, shares: vec![part(s).1; part(s).0] })
-            .collect()
-    }
-
-    /// `dW*`, row by row.
-    fn ideal(&self) -> Vec<f64> {
-        let mut sum = vec![0.0; self.shape[0] * self.shape[1]];
-        for site in &self.sites {
-            let product = dense(&site.a, &site.b, site.rank, self.shape[1]);
-            sum.iter_mut().zip(product).for_each(|(sum, x)| *sum += site.share * x);
-        }
-        sum
-    }
-
-    /// What `dW*` could be at most. Rounding goes with it.
-    fn reach(&self) -> f64 {
-        let size = |x: &[f32]| norm(&x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
-        self.sites.iter().map(|s| s.share * size(&s.a) * size(&s.b)).sum()
-    }
-
-    /// The same sites, each drawn towards site 0 until only `apart` of the difference is left.
-    fn drawn_together(mut self, apart: f32) -> Self {
-        let first = self.sites[0].clone();
-        for site in &mut self.sites {
-            let pairs = site.a.iter_mut().zip(&first.a).chain(site.b.iter_mut().zip(&first.b));
-            pairs.for_each(|(x, first)| *x = first + apart * (*x - first));
-        }
-        self
-    }
-}
-
-/// Uniform in [-1, 1).
-fn unit(rng: &mut ChaCha20Rng) -> f32 {
-    (rng.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0
-}
-
-/// `B A`, row by row.
-fn dense(a: &[f32], b: &[f32], rank: usize, input: usize) -> Vec<f64> {
-    let mut product = Vec::new();
-    for row in b.chunks(rank) {
-        for i in 0..input {
-            let terms = row.iter().enumerate();
-            product.push(terms.map(|(j, b)| f64::from(*b) * f64::from(a[j * input + i])).sum());
-        }
-    }
-    product
-}
-
-fn norm(matrix: &[f64]) -> f64 {
-    matrix.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn distance(one: &[f64], other: &[f64]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    norm(&one.iter().zip(other).map(|(x, y)| x - y).collect::<Vec<_>>())
-}
-
-/// Largest first: the square roots of the eigenvalues of `M M^T` or `M^T M`, by two-sided Jacobi, which
-/// shares nothing with the code under test. Good to about 1e-8 of the largest.
-fn singular_values(matrix: &[f64], columns: usize) -> Vec<f64> {
-    let rows = matrix.len() / columns;
-    let at = |i: usize, j: usize| matrix[i * columns + j];
-    let n = rows.min(columns);
-    let mut gram: Vec<Vec<f64>> = (0..n)
-        .map(|i| {
-            let product = |j: usize| match rows <= columns {
-                true => (0..columns).map(|k| at(i, k) * at(j, k)).sum(),
-                false => (0..rows).map(|k| at(k, i) * at(k, j)).sum(),
-            };
-            (0..n).map(product).collect()
-        })
-        .collect();
-    for _ in 0..40 {
-        for p in 0..n {
-            for q in p + 1..n {
-                if gram[p][q] == 0.0 {
-                    continue;
-                }
-                let theta = 0.5 * (2.0 * gram[p][q]).atan2(gram[q][q] - gram[p][p]);
-                let (s, c) = theta.sin_cos();
-                for row in &mut gram {
-                    (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
-                }
-                let (head, tail) = gram.split_at_mut(q);
-                for (x, y) in head[p].iter_mut().zip(&mut tail[0]) {
-                    (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
-                }
-            }
-        }
-    }
-    let mut values: Vec<f64> = (0..n).map(|i| gram[i][i].max(0.0).sqrt()).collect();
-    values.sort_by(|x, y| y.total_cmp(x));
-    values
-}
 
 /// The cut of a cohort's sum and its dense product.
 fn cut(cohort: &Cohort, rank: usize) -> (Cut, Vec<f64>) {
@@ -448,6 +321,48 @@ fn a_round_is_the_mean_of_what_its_sites_do_cut_to_the_rank() {
         assert_eq!(read_halves(&plan, &stacked.halves).unwrap(), server.adapter);
         assert!(read_halves(&plan, &stacked.halves[1..]).is_err());
     }
+}
+
+#[test]
+fn what_did_not_travel_of_a_sparse_round_has_not_moved() {
+    let mut plan = stacked_plan();
+    (plan.method, plan.ranks, plan.density) = (Method::Fedit, Vec::new(), 0.3);
+    let adapter = plan.adapter.initial(&plan.base_shape, 1).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let (mut updates, mut arrived) = (Vec::new(), Vec::new());
+    for site in 0..3u8 {
+        let mut after = adapter.clone();
+        for (name, tensor) in adapter.iter() {
+            let data = tensor.data().iter().map(|x| x + unit(&mut rng)).collect();
+            after.insert(name, Tensor::new(tensor.shape().to_vec(), data).unwrap());
+        }
+        updates.push(plan.update(&adapter, &after, None, 10, [site; 32]).unwrap().bytes);
+        // The same with the numbers that waited put back.
+        let delta: Vec<f32> = after
+            .gather("", &plan.layout())
+            .iter()
+            .zip(adapter.gather("", &plan.layout()))
+            .map(|(new, old)| new - old)
+            .collect();
+        let sent = plan.expand(&plan.select(&delta)).into_owned();
+        let mut now = adapter.gather("", &plan.layout());
+        now.iter_mut().zip(&sent).for_each(|(x, sent)| *x += sent);
+        let mut there = Tensors::new();
+        there.scatter("", &plan.layout(), &now);
+        arrived.push(there);
+    }
+    let server = ServerState::new(adapter);
+    let open = |index: usize| Ok(updates[index].as_slice());
+    let found = Seen { plan: &plan, sites: &[0, 1, 2], open }.deviation(&server).unwrap().unwrap();
+    let mut wanted = Miss::default();
+    for [(a, [_, input]), (b, [output, _])] in plan.layout().as_chunks::<2>().0 {
+        let data = |site: usize, name: &str| arrived[site].get(name).unwrap().data().to_vec();
+        let site = |site| Site { a: data(site, a), b: data(site, b), rank: 2, share: 1.0 / 3.0 };
+        let cohort = Cohort { shape: [*output, *input], sites: (0..3).map(site).collect() };
+        wanted = wanted.and(reference(&cohort));
+    }
+    let wanted = wanted.deviation().unwrap().relative;
+    assert!((found.relative - wanted).abs() < 1e-4 * wanted, "{found:?} {wanted}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! The numbers of one update in the clear, read as they are asked for.
+//! The numbers of one update in the clear, read as they are asked for; 0 where a number did not travel.
 
 use std::io::Read;
+use std::iter::Peekable;
 
 use super::super::error::RuleError;
 use crate::codec::{BLOCK, Ring, unpack};
+use crate::sparsity::{Places, PlacesIter};
 
 /// An update's numbers in order.
 pub(crate) struct Values<R> {
@@ -14,27 +16,47 @@ pub(crate) struct Values<R> {
     scale: f32,
     block: Vec<f32>,
     at: usize,
+    /// The places of the numbers that travel; none when all do.
+    places: Option<Peekable<PlacesIter>>,
+    /// Numbers that were handed out.
+    taken: usize,
 }
 
 impl<R: Read> Values<R> {
-    pub(crate) fn new(ring: &Ring, reader: R, elements: usize, level: i32) -> Self {
+    pub(crate) fn new(
+        ring: &Ring,
+        reader: R,
+        elements: usize,
+        level: i32,
+        places: Option<Places>,
+    ) -> Self {
         let scale = ring.clip / level as f32;
-        Self { ring: *ring, reader, left: elements + 1, scale, block: Vec::new(), at: 0 }
+        let places = places.map(|places| places.iter().peekable());
+        let left = elements + 1;
+        Self { ring: *ring, reader, left, scale, block: Vec::new(), at: 0, places, taken: 0 }
     }
 
     /// The next `count` numbers.
     pub(crate) fn take(&mut self, count: usize) -> Result<Vec<f32>, RuleError> {
         let mut taken = Vec::with_capacity(count);
-        while taken.len() < count {
-            if self.at == self.block.len() {
-                self.refill()?;
-            }
-            let block = self.block.get(self.at..).unwrap_or_default();
-            let some = block.len().min(count - taken.len());
-            taken.extend(block.iter().take(some));
-            self.at += some;
+        for place in self.taken..self.taken + count {
+            let waits = match &mut self.places {
+                Some(places) => places.next_if_eq(&place).is_none(),
+                None => false,
+            };
+            taken.push(if waits { 0.0 } else { self.next()? });
         }
+        self.taken += count;
         Ok(taken)
+    }
+
+    fn next(&mut self) -> Result<f32, RuleError> {
+        if self.at == self.block.len() {
+            self.refill()?;
+        }
+        let number = self.block.get(self.at).copied().unwrap_or_default();
+        self.at += 1;
+        Ok(number)
     }
 
     fn refill(&mut self) -> Result<(), RuleError> {
